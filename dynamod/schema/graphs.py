@@ -1,0 +1,216 @@
+"""Graphs, services, revisions and replicas on the wire. Times ending in `_at` are RFC 3339, UTC."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from dynamo.sdk.spec import GraphSpec
+from dynamod.schema.states import GraphState, OperationKind, Reason, ReplicaState
+
+DriverName = Literal["process", "docker", "kubernetes"]
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """One page of a list. `next` is the cursor of the following page, or None on the last one."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Create a graph, or a new revision of it. Creating is idempotent by name and spec digest."""
+
+    spec: GraphSpec
+    name: str | None = None
+    project: str = "default"
+    driver: DriverName = "process"
+    build: str | None = None
+    envs: dict[str, str] = {}
+
+
+class ScaleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    replicas: int
+
+
+class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Restart every replica of the graph, or of one service, or one replica."""
+
+    service: str | None = None
+    replica: str | None = None
+
+
+class StopRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`timeout`: seconds to drain before TERM turns into KILL; None takes each service's own."""
+
+    timeout: float | None = None
+
+
+class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`to`: a revision number; None means the one before the current."""
+
+    to: int | None = None
+
+
+class GpuShare(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim on one device. `share` is 1.0 for a whole one."""
+
+    uuid: str
+    index: int
+    share: float = 1.0
+
+
+class ExitInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """How a replica's last process ended. `code` is None when a signal ended it."""
+
+    code: int | None = None
+    signal: str | None = None
+    oom_killed: bool = False
+    at: datetime | None = None
+    reason: Reason | None = None
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    attribute: str
+    service: str
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`desired` replicas are wanted, `ready` of them serve. `address` is the URL of its HTTP face, if any."""
+
+    name: str
+    component: str
+    namespace: str
+    desired: int
+    ready: int
+    total: int
+    restarts: int = 0
+    endpoints: list[str] = []
+    dependencies: list[Edge] = []
+    cpu: float | None = None
+    memory: int | None = None
+    gpu: float = 0.0
+    address: str | None = None
+
+
+class Graph(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph as it is now. `etag` changes with every change; send it as If-Match to update only what you saw."""
+
+    id: str
+    project: str
+    name: str
+    driver: str
+    state: GraphState
+    reason: Reason
+    message: str = ""
+    revision: int
+    digest: str
+    entry: str
+    services: list[ServiceStatus]
+    address: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    etag: str = ""
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable version of a graph's spec."""
+
+    number: int
+    digest: str
+    created_at: datetime
+    cause: str
+    build: str | None = None
+    active: bool = False
+    spec: GraphSpec | None = None
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """One running copy of a service, and the reason for its state.
+
+    `restarts` counts in the current budget window; `next_retry_at` is set while it backs off.
+    `progress` is what the replica itself says of its start-up.
+    """
+
+    id: str
+    project: str
+    graph: str
+    service: str
+    index: int
+    revision: int
+    driver: str
+    state: ReplicaState
+    reason: Reason
+    message: str = ""
+    progress: str = ""
+    pid: int | None = None
+    container: str | None = None
+    host: str = ""
+    address: str | None = None
+    gpus: list[GpuShare] = []
+    restarts: int = 0
+    next_retry_at: datetime | None = None
+    last_exit: ExitInfo | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ready_at: datetime | None = None
+    updated_at: datetime
+
+
+class PlanOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """One step, and why it is needed."""
+
+    kind: OperationKind
+    service: str
+    replica: str | None = None
+    index: int | None = None
+    cause: str
+    gpus: list[GpuShare] = []
+    wave: int = 0
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One difference between two revisions. `path` is dotted, e.g. `services.Worker.config.model`."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    submit: GraphSubmit
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be done, and the fingerprint of the state it was made from.
+
+    `apply` refuses a plan whose `basis` is no longer the state of the world.
+    """
+
+    id: str
+    graph: str
+    project: str
+    basis: str
+    changes: list[FieldChange]
+    operations: list[PlanOperation]
+    notes: list[str] = []
+    strategy: Literal["none", "create", "surge", "stop_then_start", "scale"] = "none"
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.changes and not self.operations
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that explains one replica, on one screen."""
+
+    replica: Replica
+    summary: str
+    placement: list[str] = []
+    waiting_for: list[str] = []
+    probe: str = ""
+    events: list[Any] = []
+    log_tail: list[str] = []

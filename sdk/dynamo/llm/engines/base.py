@@ -1,0 +1,183 @@
+"""What an engine is: token ids in, token ids out, with KV events and load figures.
+
+Every engine (vLLM, the simulator, echo) stands behind `Engine`; the worker service, the router and the
+frontend know nothing else. All types are msgspec structs: they are what crosses the request plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+TokenIds = list[int]
+
+
+class SamplingOptions(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """OpenAI's sampling knobs; None leaves the engine's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    logprobs: int | None = None  # number of alternatives per token; 0 is the chosen one alone
+    guided: dict[str, Any] | None = None  # {"json": schema} | {"regex": ...} | {"choice": [...]} | {"grammar": ...}
+
+
+class StopOptions(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """When to stop. Stop *strings* are the frontend's business: engines see ids only."""
+
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop_token_ids: TokenIds = []
+    ignore_eos: bool = False
+
+
+class EngineRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One prompt. `salt` and `lora` separate otherwise equal prefixes in the cache.
+
+    `overlap_blocks` is the router's prediction of what the chosen worker holds, for comparison.
+    """
+
+    request_id: str
+    token_ids: TokenIds
+    model: str = ""
+    sampling: SamplingOptions = msgspec.field(default_factory=SamplingOptions)
+    stop: StopOptions = msgspec.field(default_factory=StopOptions)
+    lora: str | None = None
+    salt: str | None = None
+    overlap_blocks: int | None = None
+    dp_rank: int | None = None
+
+
+class TokenLogprob(msgspec.Struct, kw_only=True, omit_defaults=True):
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]] = []
+
+
+class EngineOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A delta: the ids generated since the last one (possibly several, possibly none at the finish).
+
+    `cached_tokens` comes with the first delta: prompt tokens that the engine took from its prefix cache.
+    """
+
+    token_ids: TokenIds = []
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+    cached_tokens: int | None = None
+    prompt_tokens: int | None = None
+    logprobs: list[TokenLogprob] | None = None
+    error: str | None = None
+
+
+class StoredBlock(msgspec.Struct, frozen=True):
+    """`block_hash` is the engine's own name of the block, `tokens_hash` ours of its tokens (see kv.hashing)."""
+
+    block_hash: int
+    tokens_hash: int
+
+
+class BlocksStored(msgspec.Struct, frozen=True, tag="stored", kw_only=True):
+    """Blocks in chain order. `parent_hash` names the block before the first, or None at the root."""
+
+    parent_hash: int | None = None
+    blocks: tuple[StoredBlock, ...]
+    lora: str | None = None
+    salt: str | None = None
+    dp_rank: int = 0
+
+
+class BlocksRemoved(msgspec.Struct, frozen=True, tag="removed", kw_only=True):
+    block_hashes: tuple[int, ...]
+    dp_rank: int = 0
+
+
+class BlocksCleared(msgspec.Struct, frozen=True, tag="cleared", kw_only=True):
+    dp_rank: int = 0
+
+
+KvEvent = BlocksStored | BlocksRemoved | BlocksCleared
+
+
+class EngineLoad(msgspec.Struct, kw_only=True):
+    """One worker's load now. Blocks are KV-cache blocks; `cache_usage` is active/total in 0..1."""
+
+    running_requests: int = 0
+    waiting_requests: int = 0
+    request_slots: int = 0
+    active_blocks: int = 0
+    total_blocks: int = 0
+    cached_blocks: int = 0
+    cache_usage: float = 0.0
+    prefix_queries_tokens: int = 0  # since start
+    prefix_hits_tokens: int = 0  # since start
+
+
+class ModelCard(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a frontend must know to serve a model; workers publish it in discovery.
+
+    `model_path` is a directory with tokenizer.json and tokenizer_config.json (chat template).
+    """
+
+    name: str
+    model_path: str = ""
+    namespace: str = ""
+    component: str = ""
+    endpoint: str = "generate"
+    context_length: int = 0
+    block_size: int = 16
+    vocab_size: int = 0
+    eos_token_ids: TokenIds = []
+    kinds: list[str] = ["chat", "completions"]
+    engine: str = ""
+    simulated: bool = False
+    loras: list[str] = []
+    extra: dict[str, Any] = {}
+
+
+Progress = Callable[[str], None]
+"""Called with a line such as "loading weights 3/8" while an engine starts."""
+
+KvListener = Callable[[list[KvEvent]], None]
+"""Called on the event loop with each batch of cache changes, in order."""
+
+
+class Engine(Protocol):
+    """One model on one worker.
+
+    `generate` validates the ids (range, length) and raises `InvalidRequest` before anything reaches the
+    engine; closing or cancelling the iterator aborts the request. `stop` lets running requests end within
+    `grace` seconds first.
+    """
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    async def start(self, progress: Progress) -> None: ...
+
+    def generate(self, request: EngineRequest) -> AsyncIterator[EngineOutput]: ...
+
+    def load(self) -> EngineLoad: ...
+
+    def listen(self, listener: KvListener) -> None: ...
+
+    async def clear_cache(self) -> None: ...
+
+    async def healthy(self) -> bool: ...
+
+    async def stop(self, grace: float = 0.0) -> None: ...
+
+
+class InvalidRequest(ValueError):
+    """A request that no retry can save. `field` names what is wrong with it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
