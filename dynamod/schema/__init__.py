@@ -40,6 +40,7 @@ from dynamod.schema.observations import (
     Series,
     ServiceRates,
 )
+from dynamod.schema.serve import ServeOptions, ServeRegistration, registration_file, registrations_dir
 from dynamod.schema.states import Action, GraphState, OperationKind, Reason, ReplicaState
 
 __all__ = [
@@ -83,10 +84,14 @@ __all__ = [
     "RollbackRequest",
     "ScaleRequest",
     "Series",
+    "ServeOptions",
+    "ServeRegistration",
     "ServiceRates",
     "ServiceStatus",
     "StopRequest",
     "Why",
     "default_state_dir",
     "locations",
+    "registration_file",
+    "registrations_dir",
 ]
