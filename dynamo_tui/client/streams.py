@@ -1,0 +1,63 @@
+"""Every live stream of the REST API as a typed function that returns a `StreamCall`."""
+
+from __future__ import annotations
+
+from dynamo_tui.client.calls import DEFAULT_PROJECT
+from dynamo_tui.client.exchange import Query, StreamCall, path_part
+from dynamod.schema.events import Event
+from dynamod.schema.observations import Gpu, KvDecision, KvSnapshot, LogGap, LogLine, ServiceRates
+
+
+def events(
+    *,
+    after: int | None = None,
+    project: str | None = None,
+    graph: str | None = None,
+    service: str | None = None,
+    replica: str | None = None,
+) -> StreamCall[Event]:
+    """Events as they happen, those above `after` first. Ids are sequence numbers, so following resumes gaplessly."""
+    query: Query = {"after": after, "project": project, "graph": graph, "service": service, "replica": replica}
+    return StreamCall("/v1/events/stream", {"event": Event, "message": Event}, query)
+
+
+def logs(
+    graph: str,
+    *,
+    service: str | None = None,
+    replica: str | None = None,
+    tail: int | None = None,
+    since: float | None = None,
+    regex: str | None = None,
+    level: str | None = None,
+    project: str = DEFAULT_PROJECT,
+) -> StreamCall[LogLine | LogGap]:
+    """Log lines as they are written, the last `tail` first; a `LogGap` stands where lines were skipped."""
+    query: Query = {
+        "project": project,
+        "service": service,
+        "replica": replica,
+        "tail": tail,
+        "since": since,
+        "regex": regex,
+        "level": level,
+    }
+    return StreamCall(f"/v1/graphs/{path_part(graph)}/logs/stream", {"line": LogLine, "gap": LogGap}, query)
+
+
+def rates(graph: str, *, project: str = DEFAULT_PROJECT) -> StreamCall[list[ServiceRates]]:
+    """What each service does, whenever it changes, at most once a second."""
+    types = {"rates": list[ServiceRates], "message": list[ServiceRates]}
+    return StreamCall(f"/v1/graphs/{path_part(graph)}/rates/stream", types, {"project": project})
+
+
+def kv(
+    graph: str, *, window: float | None = None, project: str = DEFAULT_PROJECT
+) -> StreamCall[KvSnapshot | KvDecision]:
+    """A snapshot at most once a second while it changes, and every decision as it is made."""
+    types = {"snapshot": KvSnapshot, "decision": KvDecision}
+    return StreamCall(f"/v1/graphs/{path_part(graph)}/kv/stream", types, {"project": project, "window": window})
+
+
+def gpus() -> StreamCall[list[Gpu]]:
+    return StreamCall("/v1/gpus/stream", {"gpus": list[Gpu], "message": list[Gpu]})
