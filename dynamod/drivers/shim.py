@@ -1,0 +1,238 @@
+"""The shim: one tiny process per local replica, which outlives the daemon.
+
+    python -I -S -c <BOOT> <root> <replica dir> <run>
+
+It owns the replica's log (see `logfile`), and leaves on disk who runs and how it ended, so that a daemon
+that comes back can tell. In the replica directory:
+
+    lock            held (flock) while a shim lives: there is never a second copy of a replica
+    launch-<run>    read once: working directory and argument vector, NUL-separated; the shim runs nothing
+                    without it, so whoever deletes it under the lock knows that this run will never start
+    run-<run>.json  identity: pids, their start times in clock ticks (/proc/<pid>/stat), the boot id
+    exit-<run>.json how the main process ended
+
+Both records are written to a temporary name and renamed. The replica gets the shim's own environment,
+/dev/null as stdin, one pipe as stdout and stderr, and a process group of its own, whose leftovers are
+killed when the main process ends. Signals to the shim: TERM and INT are passed on to the main process as
+TERM, USR2 kills its whole group. File descriptor 3, if open, is a pipe that gets one line: `ok` once the run
+record is there, or what went wrong.
+
+Standard library only, few modules of it, and no polling: it sleeps in poll(2) until there is output or a signal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+
+from dynamod.drivers.logfile import log_dir
+from dynamod.drivers.logwriter import LogWriter
+
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from dynamod.drivers.shim import main; main()"
+NOTIFY_FD = 3
+
+EXIT_BUSY = 75  # another shim holds this replica
+EXIT_CANCELLED = 76  # the launch file is gone
+CODE_NOT_FOUND = 127  # as shells say it
+CODE_NOT_EXECUTABLE = 126
+
+_READ_BYTES = 65536
+_PIPE_BYTES = 1024 * 1024
+_BUSY_SECONDS = 0.002
+_COALESCE_SECONDS = 0.005
+_DRAIN_SECONDS = 2.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD)
+
+
+def main() -> None:
+    """Run one replica once; ends with 0 when an exit record was left."""
+    replica_dir, run = sys.argv[2], int(sys.argv[3])
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # already a session leader
+    lock = os.open(f"{replica_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _notify("busy: another copy of this replica runs")
+        sys.exit(EXIT_BUSY)
+    try:
+        with open(f"{replica_dir}/launch-{run}", "rb") as file:
+            directory, *argv = file.read().split(b"\0")
+    except FileNotFoundError:
+        _notify("cancelled: the launch file is gone")
+        sys.exit(EXIT_CANCELLED)
+    _run(replica_dir, run, directory, argv)
+
+
+def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes]) -> None:
+    wake, wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    output, output_in = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(output, False)
+    try:
+        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        pass  # over the user's limit: the default size will do
+    log = LogWriter(log_dir(replica_dir))
+    kills_before = _oom_kills()
+    try:
+        if directory:
+            os.chdir(directory)
+        pid = _spawn(argv, output_in)
+    except OSError as error:
+        code = CODE_NOT_FOUND if isinstance(error, FileNotFoundError) else CODE_NOT_EXECUTABLE
+        text = f"cannot start {os.fsdecode(argv[0])} in {os.fsdecode(directory)}: {error.strerror}"
+        log.write(f"{text}\n".encode())
+        log.close()
+        _record(f"{replica_dir}/exit-{run}.json", f'"code": {code}, "signal": 0, "spawned": false, "oom_kills": 0')
+        _notify(text)
+        return
+    os.close(output_in)
+    _record(f"{replica_dir}/run-{run}.json", _identity(run, pid))
+    os.unlink(f"{replica_dir}/launch-{run}")
+    _notify("ok")
+    _follow(pid, output, wake, log)
+    _kill_group(pid)
+    _, status = os.waitpid(pid, 0)
+    _drain(output, log)
+    log.finish()
+    log.close()
+    code = os.waitstatus_to_exitcode(status)
+    _record(
+        f"{replica_dir}/exit-{run}.json",
+        f'"code": {code if code >= 0 else "null"}, "signal": {max(-code, 0)}, "spawned": true, '
+        f'"oom_kills": {max(_oom_kills() - kills_before, 0)}',
+    )
+
+
+def _spawn(argv: list[bytes], output: int) -> int:
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    try:
+        return os.posix_spawnp(
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, *_SIGNALS),
+        )
+    finally:
+        os.close(null)
+
+
+def _follow(pid: int, output: int, wake: int, log: LogWriter) -> None:
+    """Store output and pass signals on until the main process has ended (it is left unreaped: its group stays ours)."""
+    poll = select.poll()
+    poll.register(wake, select.POLLIN)
+    poll.register(output, select.POLLIN)
+    last_read = 0.0
+    while True:
+        for fd, _ in poll.poll():
+            if fd == wake:
+                if _handle_signals(pid, os.read(wake, 512)):
+                    return
+                continue
+            now = time.monotonic()
+            if now - last_read < _BUSY_SECONDS:
+                time.sleep(_COALESCE_SECONDS)  # a talkative replica: fewer, larger chunks
+            last_read = time.monotonic()
+            if not _read(output, log):
+                poll.unregister(output)  # closed by the replica, which may live on
+
+
+def _handle_signals(pid: int, numbers: bytes) -> bool:
+    """Whether the main process has ended."""
+    for number in numbers:
+        if number == signal.SIGUSR2:
+            _kill_group(pid)
+        elif number != signal.SIGCHLD:
+            os.kill(pid, signal.SIGTERM)
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _read(output: int, log: LogWriter) -> bool:
+    """Move what the pipe holds to the log; False at its end."""
+    for _ in range(32):
+        try:
+            data = os.read(output, _READ_BYTES)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        log.write(data)
+    return True
+
+
+def _drain(output: int, log: LogWriter) -> None:
+    """Take the last words. A descendant that left the group may keep the pipe open: it is not waited for."""
+    poll = select.poll()
+    poll.register(output, select.POLLIN)
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while time.monotonic() < deadline and poll.poll(0) and _read(output, log):
+        pass
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _identity(run: int, pid: int) -> str:
+    return (
+        f'"run": {run}, "shim_pid": {os.getpid()}, "shim_start": {_start_time(os.getpid())}, '
+        f'"pid": {pid}, "start": {_start_time(pid)}, "boot_id": "{_boot_id()}"'
+    )
+
+
+def _start_time(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def _oom_kills() -> int:
+    """The kernel's count of out-of-memory kills: in this cgroup (v2) where there is one, else on this machine."""
+    path, key = "/proc/vmstat", "oom_kill"
+    try:
+        with open("/proc/self/cgroup") as file:
+            group = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
+        events = f"/sys/fs/cgroup{group}/memory.events"
+        path = events if os.path.exists(events) else path
+        with open(path) as file:
+            return next((int(line.split()[1]) for line in file if line.split()[0] == key), 0)
+    except OSError:
+        return 0
+
+
+def _record(path: str, fields: str) -> None:
+    with open(f"{path}.tmp", "w", opener=_private) as file:
+        file.write(f'{{{fields}, "at": {time.time():.6f}}}\n')
+    os.rename(f"{path}.tmp", path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _notify(text: str) -> None:
+    try:
+        os.write(NOTIFY_FD, f"{text}\n".encode())
+        os.close(NOTIFY_FD)
+    except OSError:
+        pass  # nobody listens: started by hand, or the daemon is gone
