@@ -43,9 +43,12 @@ def parse_filter(text: str) -> tuple[int, dict[str, int]]:
 class LineFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.123Z INFO logger: message`; UTC, so that lines of several hosts sort."""
 
-    converter = time.gmtime
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self.converter = time.gmtime
 
 
 def configure_server_logging(service_name: str | None = None, worker_id: int | None = None) -> None:  # noqa: ARG001
@@ -60,7 +63,7 @@ def configure_server_logging(service_name: str | None = None, worker_id: int | N
     logging.addLevelName(TRACE, "TRACE")
     root_level, single = parse_filter(os.environ.get("DYN_LOG", ""))
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(root_level)
