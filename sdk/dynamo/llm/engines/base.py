@@ -27,7 +27,10 @@ class SamplingOptions(msgspec.Struct, kw_only=True, omit_defaults=True):
     repetition_penalty: float | None = None
     seed: int | None = None
     logprobs: int | None = None  # number of alternatives per token; 0 is the chosen one alone
-    guided: dict[str, Any] | None = None  # {"json": schema} | {"regex": ...} | {"choice": [...]} | {"grammar": ...}
+    logit_bias: dict[int, float] | None = None  # token id to bias
+    guided: dict[str, Any] | None = None
+    """{"json": schema} | {"json_object": true} | {"regex": ...} | {"choice": [...]} | {"grammar": ...};
+    only for engines whose card says `extra["guided"]`."""
 
 
 class StopOptions(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -135,7 +138,7 @@ class ModelCard(msgspec.Struct, kw_only=True, omit_defaults=True):
     block_size: int = 16
     vocab_size: int = 0
     eos_token_ids: TokenIds = []
-    kinds: list[str] = ["chat", "completions"]
+    kinds: list[str] = msgspec.field(default_factory=lambda: ["chat", "completions"])
     engine: str = ""
     simulated: bool = False
     loras: list[str] = []

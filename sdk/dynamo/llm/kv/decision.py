@@ -1,0 +1,96 @@
+"""A routing decision with its reasons, and who may follow a router's decisions."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dynamo.llm.kv.active import ActiveRequest, Floats
+from dynamo.llm.kv.hashing import Hashes
+from dynamo.llm.kv.index import Slots
+from dynamo.llm.kv.workers import Worker
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One worker as a decision saw it. Blocks; `cost` is what the cost function gave, lower is better."""
+
+    worker: Worker
+    overlap_blocks: int
+    active_blocks: int
+    cost: float
+    eligible: bool
+
+
+class Decision:
+    """Where a request goes and why. `overlap_blocks` is the prediction of what need not be computed."""
+
+    __slots__ = (
+        "_all_slots",
+        "_chosen_from",
+        "_costs",
+        "_held",
+        "_overlap",
+        "_workers",
+        "best_overlap_blocks",
+        "hashes",
+        "mode",
+        "overlap_blocks",
+        "prompt_blocks",
+        "prompt_tokens",
+        "request_id",
+        "worker",
+    )
+
+    def __init__(
+        self, *, request_id: str, worker: Worker, mode: str, prompt_tokens: int, hashes: Hashes, overlap_blocks: int,
+        best_overlap_blocks: int, all_slots: Slots, chosen_from: Slots, workers: dict[int, Worker], overlap: Floats,
+        held: Floats, costs: Floats,
+    ) -> None:  # fmt: skip
+        self.request_id = request_id
+        self.worker = worker
+        self.mode = mode
+        self.prompt_tokens = prompt_tokens
+        self.prompt_blocks = len(hashes)
+        self.hashes = hashes
+        self.overlap_blocks = overlap_blocks
+        self.best_overlap_blocks = best_overlap_blocks
+        self._all_slots = all_slots
+        self._chosen_from = chosen_from
+        self._workers = workers
+        self._overlap = overlap
+        self._held = held
+        self._costs = costs
+
+    @property
+    def avoidable_blocks(self) -> int:
+        """Blocks to be computed that another eligible worker held."""
+        return max(self.best_overlap_blocks - self.overlap_blocks, 0)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Every worker that was looked at, cheapest first; made when asked for."""
+        eligible = set(self._chosen_from.tolist())
+        found = [
+            Candidate(
+                self._workers[slot],
+                int(self._overlap[slot]),
+                int(self._held[slot]),
+                float(self._costs[slot]),
+                slot in eligible,
+            )
+            for slot in self._all_slots.tolist()
+        ]
+        return sorted(found, key=lambda candidate: (not candidate.eligible, candidate.cost))
+
+
+class Observer:
+    """What a router tells whoever follows it; every method does nothing unless overridden."""
+
+    def decided(self, decision: Decision) -> None: ...
+
+    def cached(self, request_id: str, worker: Worker, prompt_blocks: int, cached_blocks: int) -> None: ...
+
+    def progressed(self, request_id: str, generated_tokens: int) -> None: ...
+
+    def finished(self, request_id: str, request: ActiveRequest) -> None: ...
+
+    def worker_changed(self, worker: Worker, *, gone: bool) -> None: ...

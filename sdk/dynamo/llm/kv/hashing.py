@@ -1,0 +1,169 @@
+"""Identities of KV-cache blocks: what a block holds, and which prefix it ends.
+
+Format (version 1; all arithmetic modulo 2^64, token ids unsigned 32-bit):
+
+- content hash of a block of ids x_0 … x_{b-1}: `C + sum(x_i * K_i)`, with `C` and the odd keys `K_i` taken
+  from the splitmix64 sequence of seed `SEED`. This is multilinear hashing (Lemire and Kaser, "Strongly
+  universal string hashing is fast"): for ids that were not chosen to break it, two blocks collide with
+  a probability below 2^-46, and two of typical difference with 2^-64.
+- sequence hash of the prefix that ends with block i: `root + sum(content_j * P^j for j <= i)`, P odd. It is
+  computed for all blocks at once by one multiplication and one cumulative sum, and extended by one block in
+  constant time, which a chain of calls into a byte hash cannot offer.
+- `root` is 0, or the xxh3 of the LoRA adapter's name and the cache salt: equal tokens under another
+  adapter or salt are another prefix.
+
+The keys are public, so somebody who picks token ids could build collisions. The worst that follows is
+a request routed by a wrong estimate: engines look blocks up by hashes of their own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from operator import mul
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+Hashes = npt.NDArray[np.uint64]
+"""One-dimensional array of hashes, one a block."""
+
+FORMAT_VERSION = 1
+SEED = 0x64796E616D6F6B76
+MASK64 = (1 << 64) - 1
+STEP = 0x9E3779B97F4A7C15
+"""P: the multiplier between the positions of a sequence; also splitmix64's increment."""
+
+_U32 = np.dtype("<u4")
+
+
+class InvalidTokens(ValueError):
+    """Token ids that are not unsigned 32-bit integers."""
+
+
+def _splitmix64(count: int) -> list[int]:
+    state, out = SEED, []
+    for _ in range(count):
+        state = (state + STEP) & MASK64
+        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK64
+        out.append(z ^ (z >> 31))
+    return out
+
+
+class _Powers:
+    """P^0, P^1, … as integers and as an array, and the running sums of C * P^j; grown on demand."""
+
+    def __init__(self, constant: int) -> None:
+        self._constant = constant
+        self.integers: list[int] = []
+        self.array: Hashes = np.empty(0, np.uint64)
+        self.offsets: Hashes = np.empty(0, np.uint64)
+        self.grow(1024)
+
+    def grow(self, count: int) -> None:
+        count = max(count, 2 * len(self.integers))
+        power = (self.integers[-1] * STEP) & MASK64 if self.integers else 1
+        while len(self.integers) < count:
+            self.integers.append(power)
+            power = (power * STEP) & MASK64
+        self.array = np.array(self.integers, np.uint64)
+        self.offsets = np.cumsum(self.array * np.uint64(self._constant))
+
+
+_CONSTANT = _splitmix64(1)[0]
+_POWERS = _Powers(_CONSTANT)
+
+
+@lru_cache(maxsize=64)
+def _struct(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}I")
+
+
+def pack_tokens(token_ids: Sequence[int]) -> bytes:
+    """Ids as little-endian unsigned 32-bit integers.
+
+    Raises:
+        InvalidTokens: an id is negative, too large or not an integer.
+    """
+    try:
+        return _struct(len(token_ids)).pack(*token_ids)
+    except struct.error as error:
+        raise InvalidTokens(f"token ids must be integers from 0 to 2^32 - 1: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def root_hash(lora: str | None = None, salt: str | None = None) -> int:
+    """The hash that a sequence starts from; 0 without adapter and salt."""
+    if not lora and not salt:
+        return 0
+    name, secret = (lora or "").encode(), (salt or "").encode()
+    return int(xxhash.xxh3_64_intdigest(struct.pack("<II", len(name), len(secret)) + name + secret, SEED))
+
+
+def chain(parent: int, depth: int, contents: Iterable[int]) -> list[int]:
+    """Sequence hashes of blocks with these content hashes, the first at position `depth` (from 0).
+
+    `parent` is the sequence hash of the block before, or the root's.
+    """
+    contents = list(contents)
+    if depth + len(contents) > len(_POWERS.integers):
+        _POWERS.grow(depth + len(contents))
+    powers = _POWERS.integers
+    out = []
+    for position, content in enumerate(contents, depth):
+        parent = (parent + content * powers[position]) & MASK64
+        out.append(parent)
+    return out
+
+
+class BlockHasher:
+    """Hashes of the full blocks of a prompt, for one block size (in tokens).
+
+    Tokens come as a sequence of ids or as bytes from `pack_tokens`; a partial block at the end has no hash.
+    """
+
+    def __init__(self, block_size: int) -> None:
+        if block_size < 1:
+            raise ValueError(f"block size must be at least 1 token, got {block_size}")
+        self.block_size = block_size
+        self._bytes = 4 * block_size
+        self._key_integers = [key | 1 for key in _splitmix64(block_size + 1)[1:]]
+        self._keys: Hashes = np.array(self._key_integers, np.uint64)
+
+    def _products(self, tokens: Sequence[int] | bytes) -> Hashes:
+        packed = tokens if isinstance(tokens, bytes) else pack_tokens(tokens)
+        full = len(packed) // self._bytes
+        if not full:
+            return np.empty(0, np.uint64)
+        ids = np.frombuffer(packed, _U32, full * self.block_size)
+        products: Hashes = ids.reshape(full, self.block_size) @ self._keys
+        return products
+
+    def contents(self, tokens: Sequence[int] | bytes) -> Hashes:
+        """Content hash of each full block."""
+        products = self._products(tokens)
+        products += np.uint64(_CONSTANT)
+        return products
+
+    def content(self, block: Sequence[int]) -> int:
+        """Content hash of exactly one block; cheaper than `contents` for a single one."""
+        if len(block) != self.block_size:
+            raise ValueError(f"a block has {self.block_size} tokens, got {len(block)}")
+        product: int = sum(map(mul, block, self._key_integers))
+        return (product + _CONSTANT) & MASK64
+
+    def sequence(self, tokens: Sequence[int] | bytes, root: int = 0) -> Hashes:
+        """Sequence hash of each full block: equal at position i if and only if the first i+1 blocks are."""
+        hashes = self._products(tokens)
+        count = len(hashes)
+        if count > len(_POWERS.integers):
+            _POWERS.grow(count)
+        hashes *= _POWERS.array[:count]
+        np.add.accumulate(hashes, out=hashes)
+        hashes += _POWERS.offsets[:count]
+        if root:
+            hashes += np.uint64(root)
+        return hashes

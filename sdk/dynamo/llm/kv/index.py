@@ -1,0 +1,238 @@
+"""The prefix index: which workers hold which prefixes, found without walking every block.
+
+A block is keyed by its sequence hash, which names the whole prefix up to it, so a position of a prompt
+can be looked up on its own. The value is the set of workers that hold the block, as the bits of an
+integer. Workers only ever report a block as held while they hold all blocks before it (`kv.mirror` sees to
+that), so the sets shrink along a prompt, and a binary search over positions finds where each worker stops:
+O(log n) probes for each distinct depth.
+
+A worker that goes takes its bit with it at once: the bit is masked out of every answer, and the entries
+are swept a few at a time by later calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dynamo.llm.kv.hashing import Hashes
+from dynamo.llm.kv.workers import Worker
+
+Slots = npt.NDArray[np.intp]
+
+SWEEP_PER_BLOCK = 4
+"""Entries looked at for each block stored while a lost worker's bits are still about."""
+MASK_CACHE = 4096
+SET_CACHE = 1 << 16
+
+
+def bits_of(mask: int) -> list[int]:
+    """Positions of the bits that are set, ascending."""
+    out = []
+    while mask:
+        low = mask & -mask
+        out.append(low.bit_length() - 1)
+        mask ^= low
+    return out
+
+
+class Matches:
+    """How far each worker's cache covers a prompt: (set of workers as bits, blocks) pairs, deepest first."""
+
+    __slots__ = ("_index", "segments")
+
+    def __init__(self, index: PrefixIndex, segments: list[tuple[int, int]]) -> None:
+        self._index = index
+        self.segments = segments
+
+    @property
+    def best(self) -> int:
+        """The longest overlap, in blocks."""
+        return self.segments[0][1] if self.segments else 0
+
+    def scores(self) -> dict[Worker, int]:
+        """Blocks of the prompt that each worker holds; workers without any are absent."""
+        workers = self._index.workers_by_bit
+        return {workers[bit]: depth for mask, depth in self.segments for bit in bits_of(mask)}
+
+    def spread(self, out: npt.NDArray[Any], slot_of: Slots) -> None:
+        """Write each worker's overlap into `out[slot]`, where `slot_of[bit]` names the slot."""
+        for mask, depth in self.segments:
+            if mask & (mask - 1):
+                out[slot_of[self._index.bit_array(mask)]] = depth
+            else:
+                out[slot_of[mask.bit_length() - 1]] = depth
+
+
+class PrefixIndex:
+    """Sequence hash of a block -> workers that hold it."""
+
+    def __init__(self) -> None:
+        self._holders: dict[int, int] = {}
+        self._bits: dict[Worker, int] = {}
+        self.workers_by_bit: dict[int, Worker] = {}
+        self.blocks: dict[Worker, int] = {}  # blocks held by each worker
+        self._sets: dict[int, int] = {}
+        self._plus: dict[int, dict[int, int]] = {}  # worker bit -> {set without it: set with it}
+        self._bit_arrays: dict[int, Slots] = {}
+        self._alive = 0
+        self._retired = 0
+        self._sweep: list[int] = []
+        self._next_bit = 0
+        self._free_bits: list[int] = []
+        self.changes = 0  # grows whenever a worker gets or loses its bit
+
+    def __len__(self) -> int:
+        """Distinct blocks in the index, those of lost workers included until they are swept."""
+        return len(self._holders)
+
+    def add_worker(self, worker: Worker) -> int:
+        """The worker's bit number, a new one if it had none."""
+        bit = self._bits.get(worker)
+        if bit is None:
+            if self._free_bits:
+                bit = self._free_bits.pop()
+            else:
+                bit, self._next_bit = self._next_bit, self._next_bit + 1
+            self._bits[worker] = bit
+            self.workers_by_bit[bit] = worker
+            self.blocks[worker] = 0
+            self._plus[bit] = {}
+            self._alive |= 1 << bit
+            self.changes += 1
+        return bit
+
+    def store(self, worker: Worker, hashes: Iterable[int]) -> int:
+        """Note that `worker` holds these blocks; returns how many of them are news."""
+        number = self.add_worker(worker)
+        bit, plus = 1 << number, self._plus[number]
+        holders = self._holders
+        get, known = holders.get, plus.get
+        news = seen = 0
+        for key in hashes:
+            seen += 1
+            before = get(key, 0)
+            after = known(before)
+            if after is None:
+                after = self._shared(before | bit)
+                plus[before] = after
+            if after != before:
+                holders[key] = after
+                news += 1
+        self.blocks[worker] += news
+        if self._sweep:
+            self.sweep(SWEEP_PER_BLOCK * seen)
+        return news
+
+    def _shared(self, mask: int) -> int:
+        """One object for equal sets: millions of blocks have a handful of different holder sets."""
+        if len(self._sets) >= SET_CACHE:
+            self._sets.clear()
+            for plus in self._plus.values():
+                plus.clear()
+        return self._sets.setdefault(mask, mask)
+
+    def remove(self, worker: Worker, hashes: Iterable[int]) -> int:
+        """Note that `worker` no longer holds these blocks; returns how many it held."""
+        number = self._bits.get(worker)
+        if number is None:
+            return 0
+        bit = 1 << number
+        holders = self._holders
+        gone = 0
+        for key in hashes:
+            before = holders.get(key, 0)
+            if before & bit:
+                gone += 1
+                after = before ^ bit
+                if after:
+                    holders[key] = self._shared(after)
+                else:
+                    del holders[key]
+        self.blocks[worker] -= gone
+        return gone
+
+    def clear(self, worker: Worker) -> None:
+        """The worker's cache is empty now. Takes effect at once, whatever the number of blocks."""
+        if worker in self._bits:
+            self.remove_worker(worker)
+            self.add_worker(worker)
+
+    def remove_worker(self, worker: Worker) -> int:
+        """Forget the worker and its blocks at once; returns how many it held."""
+        bit = self._bits.pop(worker, None)
+        if bit is None:
+            return 0
+        del self.workers_by_bit[bit]
+        del self._plus[bit]
+        self._alive &= ~(1 << bit)
+        self._bit_arrays.clear()
+        self.changes += 1
+        held = self.blocks.pop(worker)
+        if held:
+            self._retired |= 1 << bit
+            self._sweep = list(self._holders)
+        else:
+            self._free_bits.append(bit)
+        return held
+
+    def sweep(self, limit: int) -> bool:
+        """Look at up to `limit` entries for bits of lost workers; True when none are left to look at."""
+        holders, retired = self._holders, self._retired
+        keys = self._sweep[-limit:] if limit else []
+        del self._sweep[len(self._sweep) - len(keys) :]
+        for key in keys:
+            before = holders.get(key, 0)
+            if before & retired:
+                after = before & ~retired
+                if after:
+                    holders[key] = self._shared(after)
+                else:
+                    del holders[key]
+        if not self._sweep and retired:
+            self._free_bits.extend(bits_of(retired))
+            self._retired = 0
+        return not self._sweep
+
+    def bit_array(self, mask: int) -> Slots:
+        """The bits of `mask` as an index array, remembered: the same sets come again and again."""
+        array = self._bit_arrays.get(mask)
+        if array is None:
+            if len(self._bit_arrays) >= MASK_CACHE:
+                self._bit_arrays.clear()
+            array = self._bit_arrays[mask] = np.array(bits_of(mask), np.intp)
+        return array
+
+    def match(self, hashes: Hashes | Sequence[int]) -> Matches:
+        """Overlap of every worker with a prompt of these sequence hashes."""
+        count = len(hashes)
+        if not count or not self._holders:
+            return Matches(self, [])
+        get, alive = self._holders.get, self._alive
+        at: Any = hashes.item if isinstance(hashes, np.ndarray) else hashes.__getitem__
+        first = get(at(0), 0) & alive
+        if not first:
+            return Matches(self, [])
+        last = get(at(count - 1), 0) & alive
+        segments = [(last, count)] if last else []
+        # Each entry is a stretch whose ends differ: somebody's prefix stops inside it. Right halves first.
+        stretches = [(0, first, count - 1, last)] if first != last else []
+        while stretches:
+            low, at_low, high, at_high = stretches.pop()
+            while high - low > 1:
+                middle = (low + high) >> 1
+                at_middle = get(at(middle), 0) & alive
+                if at_middle == at_low:
+                    low = middle
+                elif at_middle == at_high:
+                    high = middle
+                else:
+                    stretches.append((low, at_low, middle, at_middle))
+                    low, at_low = middle, at_middle
+            stopped = at_low & ~at_high
+            if stopped:
+                segments.append((stopped, low + 1))
+        return Matches(self, segments)

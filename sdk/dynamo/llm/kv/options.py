@@ -1,0 +1,87 @@
+"""What a router can be told: for all requests (`RouterOptions`) and for one (`RouteOverrides`)."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from dynamo.llm.kv.approx import DEFAULT_TTL
+
+Mode = Literal["kv", "approx-kv", "kv-load", "round-robin", "random", "least-loaded"]
+CostName = Literal["blocks", "usage"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+COSTS: tuple[CostName, ...] = get_args(CostName)
+
+
+class InvalidOption(ValueError):
+    """A router option out of range; names the option."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(f"router option {option}: {message}")
+        self.option = option
+
+
+class RouterOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How a router decides. Block counts are KV-cache blocks.
+
+    - `cost`: "blocks" is today's formula of NVIDIA Dynamo, "usage" that of its SDK era (see `kv.costs`).
+    - `overlap_weight`: credit for a cached block against one to be computed (1: a block for a block).
+    - `prefill_load_scale`: how much a block to be computed weighs against a block that is merely held.
+    - `temperature`: 0 takes the cheapest worker, more spreads requests by a softmax over normalised costs.
+    - `busy_usage`, `busy_waiting`: a worker whose cache usage (0..1) or number of waiting requests reaches
+      this is not eligible; when none is, the request is refused.
+    - `approx_ttl`: seconds that an entry of approx-kv lives.
+    """
+
+    block_size: int = 16
+    mode: Mode = "kv"
+    cost: CostName = "blocks"
+    overlap_weight: float = 1.0
+    prefill_load_scale: float = 1.0
+    temperature: float = 0.0
+    busy_usage: float | None = None
+    busy_waiting: int | None = None
+    approx_ttl: float = DEFAULT_TTL
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.block_size < 1:
+            raise InvalidOption("block_size", f"must be at least 1, got {self.block_size}")
+        if self.approx_ttl <= 0:
+            raise InvalidOption("approx_ttl", f"must be positive, got {self.approx_ttl}")
+        if self.busy_usage is not None and not 0 < self.busy_usage <= 1:
+            raise InvalidOption("busy_usage", f"must be in 0..1, got {self.busy_usage}")
+        if self.busy_waiting is not None and self.busy_waiting < 1:
+            raise InvalidOption("busy_waiting", f"must be at least 1, got {self.busy_waiting}")
+        _check(self.mode, self.cost, self.overlap_weight, self.prefill_load_scale, self.temperature)
+
+
+class RouteOverrides(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """For one request; None keeps the router's own value. `worker` pins the request to an instance id."""
+
+    mode: Mode | None = None
+    cost: CostName | None = None
+    overlap_weight: float | None = None
+    prefill_load_scale: float | None = None
+    temperature: float | None = None
+    worker: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.mode, self.cost, self.overlap_weight, self.prefill_load_scale, self.temperature)
+
+
+def _check(
+    mode: str | None, cost: str | None, overlap_weight: float | None, scale: float | None, temperature: float | None
+) -> None:
+    if mode is not None and mode not in MODES:
+        raise InvalidOption("mode", f"{mode!r} is not one of {', '.join(MODES)}")
+    if cost is not None and cost not in COSTS:
+        raise InvalidOption("cost", f"{cost!r} is not one of {', '.join(COSTS)}")
+    for name, value in (
+        ("overlap_weight", overlap_weight),
+        ("prefill_load_scale", scale),
+        ("temperature", temperature),
+    ):
+        if value is not None and not 0 <= value < float("inf"):
+            raise InvalidOption(name, f"must be 0 or more, got {value}")

@@ -1,0 +1,1 @@
+"""OpenAI's wire format: requests, responses, errors and server-sent chunks, as msgspec structs and bytes."""
