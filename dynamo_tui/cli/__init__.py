@@ -1,0 +1,1 @@
+"""`dynamoctl`, also known as `dynamo`: the command line of the control plane."""

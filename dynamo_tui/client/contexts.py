@@ -20,6 +20,7 @@ import msgspec
 
 from dynamo_tui.client.errors import ContextError
 from dynamod.schema.locations import default_state_dir, locations
+from dynamod.schema.serve import ServeRegistration, registrations_dir
 
 LOCAL = "local"
 _SERVE = "serve:"
@@ -44,21 +45,13 @@ class ContextFile(msgspec.Struct, kw_only=True, omit_defaults=True):
     contexts: dict[str, Context] = {}
 
 
-class ServeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a running `serve` registers in `<state dir>/serve/<pid>.json`."""
-
-    pid: int
-    socket: str
-    graph: str = ""
-
-
 @dataclass(frozen=True)
 class Choice:
     """The chosen context. `may_start`: it is the default local daemon, which a command may start."""
 
     context: Context
     may_start: bool = False
-    attached: ServeRecord | None = None
+    attached: ServeRegistration | None = None
 
 
 def contexts_file(environ: Mapping[str, str]) -> Path:
@@ -124,12 +117,12 @@ def local_context(environ: Mapping[str, str]) -> Context:
     return Context(socket=str(locations(default_state_dir(environ)).api_socket))
 
 
-def running_serves(environ: Mapping[str, str]) -> list[ServeRecord]:
+def running_serves(environ: Mapping[str, str]) -> list[ServeRegistration]:
     """The `serve` commands that run now and answer on their socket, by pid."""
     records = []
-    for path in sorted((default_state_dir(environ) / "serve").glob("*.json")):
+    for path in registrations_dir(locations(default_state_dir(environ))).glob("*.json"):
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=ServeRecord)
+            record = msgspec.json.decode(path.read_bytes(), type=ServeRegistration)
         except (OSError, msgspec.DecodeError):
             continue  # it ended a moment ago, or is about to be written
         if answers(record.socket):
@@ -167,7 +160,7 @@ def _choose_serve(environ: Mapping[str, str], name: str) -> Choice:
     raise ContextError(f"no running `serve` is {name!r}; running: {running}")
 
 
-def _serve_context(record: ServeRecord) -> Context:
+def _serve_context(record: ServeRegistration) -> Context:
     return Context(name=f"{_SERVE}{record.pid}", socket=record.socket)
 
 

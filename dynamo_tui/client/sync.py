@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
@@ -69,10 +70,14 @@ class Client:
             self.close()
             raise self._failure(error) from error
 
-    def stream(self, call: StreamCall[T], *, last_event_id: str | None = None) -> Stream[T]:
-        """Open one stream. It ends with StreamLost, for a live stream never ends on its own; see `follow`."""
-        resumption = Resumption(last_event_id)
-        return Stream(self, call, resumption)
+    def stream(
+        self, call: StreamCall[T], *, last_event_id: str | None = None, deadline: float | None = None
+    ) -> Stream[T]:
+        """Open one stream. It ends with StreamLost, for a live stream never ends on its own; see `follow`.
+
+        `deadline`: when it ends at the latest, on the monotonic clock.
+        """
+        return Stream(self, call, Resumption(last_event_id), deadline)
 
     def follow(
         self, call: StreamCall[T], *, wait: Callable[[float], None], last_event_id: str | None = None
@@ -87,7 +92,7 @@ class Client:
         first = True
         while True:
             try:
-                with Stream(self, call, resumption) as items:
+                with Stream(self, call, resumption, None) as items:
                     first = False
                     yield from items
             except (StreamLost, Unreachable) as error:
@@ -137,12 +142,13 @@ class Client:
 class Stream(Generic[T]):
     """An open stream: iterate it, and close it (or leave its `with`) to cancel. Connected once constructed."""
 
-    def __init__(self, client: Client, call: StreamCall[T], resumption: Resumption) -> None:
+    def __init__(self, client: Client, call: StreamCall[T], resumption: Resumption, deadline: float | None) -> None:
         self._call = call
+        self._deadline = deadline
         self._resumption = resumption
         self._parser = EventParser()
         self._ready: list[ServerEvent] = []
-        self._connection = client.connect(SILENCE_TIMEOUT_S)
+        self._connection = client.connect(self._patience())
         try:
             headers = request_headers(client.context.token, resumption.headers(), body=False, stream=True)
             self._connection.request("GET", call.target, headers=headers)
@@ -186,11 +192,23 @@ class Stream(Generic[T]):
         self._response.close()
         self._connection.close()
 
+    def _patience(self) -> float:
+        """Seconds to wait for the next byte."""
+        if self._deadline is None:
+            return SILENCE_TIMEOUT_S
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise StreamLost(f"the time for the stream {self._call.path} is over")
+        return min(left, SILENCE_TIMEOUT_S)
+
     def _read(self) -> list[ServerEvent]:
+        patience = self._patience()
         try:
+            if self._connection.sock is not None:
+                self._connection.sock.settimeout(patience)
             chunk = self._response.read1(65536)
         except TimeoutError:
-            raise StreamLost(f"the stream {self._call.path} was silent for {SILENCE_TIMEOUT_S:.0f} s") from None
+            raise StreamLost(f"the stream {self._call.path} was silent for {patience:.0f} s") from None
         except (http.client.HTTPException, OSError, ValueError, AttributeError) as error:
             # the last two are how http.client reports a response that another thread closed
             raise StreamLost(f"the stream {self._call.path} broke: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from dynamod.schema.daemon import DaemonInfo
 from dynamod.schema.events import Event
 from dynamod.schema.graphs import Edge, Graph, Replica, ServiceStatus
 from dynamod.schema.states import Action, GraphState, Reason, ReplicaState
@@ -66,3 +67,8 @@ def replica(identity: str = "hello-frontend-1", **changes: Any) -> Replica:
 def event(seq: int, **changes: Any) -> Event:
     fields: dict[str, Any] = {"seq": seq, "at": AT, "actor": "engine", "action": Action.REPLICA_STATE, "graph": "hello"}
     return Event(**(fields | changes))
+
+
+def info(**changes: Any) -> DaemonInfo:
+    fields: dict[str, Any] = {"version": "0.1.0", "pid": 77, "started_at": AT, "state_dir": "/state", "last_seq": 41}
+    return DaemonInfo(**(fields | changes))

@@ -9,7 +9,6 @@ import pytest
 from dynamo_tui.client.contexts import (
     Context,
     ContextFile,
-    ServeRecord,
     choose,
     contexts_file,
     load_contexts,
@@ -17,6 +16,8 @@ from dynamo_tui.client.contexts import (
     save_contexts,
 )
 from dynamo_tui.client.errors import ContextError
+from dynamod.schema.serve import ServeRegistration
+from tests.unit.dynamo_tui import sample
 from tests.unit.dynamo_tui.standin import standin
 
 
@@ -28,7 +29,9 @@ def environ(short_dir: Path) -> dict[str, str]:
 def register(environ: dict[str, str], pid: int, socket: Path, graph: str) -> None:
     folder = Path(environ["DYN_LOCAL_STATE_DIR"]) / "serve"
     folder.mkdir(parents=True, exist_ok=True)
-    record = ServeRecord(pid=pid, socket=str(socket), graph=graph)
+    record = ServeRegistration(
+        pid=pid, socket=str(socket), project="default", graph=graph, target="m:C", started_at=sample.AT
+    )
     (folder / f"{pid}.json").write_bytes(msgspec.json.encode(record))
 
 

@@ -1,0 +1,71 @@
+"""`daemon`: start, stop and inspect the local daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import click
+
+from dynamo_tui.cli import daemons, quantities
+from dynamo_tui.cli.output import print_one
+from dynamo_tui.cli.quantities import Duration
+from dynamo_tui.cli.session import GlobalCommand, LocalCommand, Session
+from dynamo_tui.client import calls
+from dynamo_tui.client.contexts import LOCAL, answers, local_context
+from dynamo_tui.client.sync import Client
+from dynamod.schema.daemon import DaemonInfo
+
+
+@click.group("daemon")
+def command() -> None:
+    """Start, stop and inspect the local daemon. Its state directory is DYN_LOCAL_STATE_DIR."""
+
+
+@command.command("start", cls=LocalCommand)
+@click.pass_obj
+def start(session: Session) -> None:
+    """Start the local daemon; nothing happens when it already runs."""
+    context = local_context(os.environ)
+    running = bool(context.socket) and answers(context.socket or "")
+    if not running:
+        daemons.start_daemon(os.environ)
+    with Client(context) as client:
+        info = client.send(calls.info())
+    verb = "already runs" if running else "started"
+    print_one(
+        session, info, name=str(info.pid), text=lambda i: [f"dynamod {verb}, pid {i.pid}, state in {i.state_dir}"]
+    )
+
+
+@command.command("stop", cls=GlobalCommand)
+@click.option("--stop-graphs", is_flag=True, help="Stop all graphs as well; otherwise their replicas run on.")
+@click.option("--timeout", type=Duration(), default=daemons.STOP_TIMEOUT_S, help="How long to wait.  [default: 1m]")
+@click.pass_obj
+def stop(session: Session, stop_graphs: bool, timeout: float) -> None:
+    """Stop the daemon. Replicas go on serving, and the next daemon adopts them."""
+    session.context_name = session.context_name or LOCAL
+    pid = daemons.stop_daemon(session.client, stop_graphs=stop_graphs, timeout=timeout)
+    print_one(session, {"pid": pid, "stopped": True}, name=str(pid), text=lambda _: [f"dynamod (pid {pid}) stopped"])
+
+
+@command.command("status", cls=GlobalCommand)
+@click.pass_obj
+def status(session: Session) -> None:
+    """Say whether a daemon answers and how it is; exits 5 when none does."""
+    info = session.client.send(calls.info())
+    print_one(session, info, name=str(info.pid), text=lambda i: _lines(i, session.choice.context.address))
+
+
+def _lines(info: DaemonInfo, address: str) -> Iterator[str]:
+    kind = "serve" if info.ephemeral else "dynamod"
+    yield f"{kind} {info.version}, pid {info.pid}, up {quantities.age(info.started_at)}"
+    yield f"API:       {address} (version {info.api_version})"
+    yield f"State:     {info.state_dir}"
+    if info.discovery:
+        yield f"Discovery: {info.discovery}"
+    yield f"Events:    {info.last_seq}"
+    if info.gpus_simulated:
+        yield "GPUs:      simulated"
+    for name, result in info.checks.items():
+        yield f"Check:     {name}: {result}"

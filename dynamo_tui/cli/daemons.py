@@ -1,0 +1,115 @@
+"""Starting and stopping the local daemon."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynamo_tui.cli.exits import CliError, WaitTimeout
+from dynamo_tui.client import calls
+from dynamo_tui.client.contexts import Context, answers, local_context
+from dynamo_tui.client.errors import ClientError, Unreachable
+from dynamo_tui.client.sync import Client
+from dynamod.schema.locations import default_state_dir, locations
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class StartedDaemon:
+    pid: int
+    log: Path
+
+
+def start_daemon(environ: Mapping[str, str], *, arguments: tuple[str, ...] = ()) -> StartedDaemon:
+    """Start `dynamod` in a session of its own and wait until it answers.
+
+    Raises:
+        CliError: it ended at once; the message is its last line.
+        WaitTimeout: it does not answer in time; it is left running, for it may be migrating its store.
+    """
+    where = locations(default_state_dir(environ))
+    where.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with where.daemon_log.open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dynamod", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env=dict(environ),
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    context = local_context(environ)
+    while time.monotonic() < deadline:
+        if _serves(context):
+            return StartedDaemon(process.pid, where.daemon_log)
+        if process.poll() is not None:
+            raise CliError(
+                f"dynamod ended at once: {_last_line(where.daemon_log, start)}",
+                remedy=f"its log is {where.daemon_log}",
+            )
+        time.sleep(_POLL_S)
+    raise WaitTimeout(
+        f"dynamod (pid {process.pid}) has not answered within {START_TIMEOUT_S:.0f} s",
+        remedy=f"its log is {where.daemon_log}",
+    )
+
+
+def stop_daemon(client: Client, *, stop_graphs: bool, timeout: float = STOP_TIMEOUT_S) -> int:
+    """Ask the daemon to end and wait until it has. Returns its pid.
+
+    Raises:
+        WaitTimeout: it is still there.
+    """
+    info = client.send(calls.info())
+    client.send(calls.shutdown(stop_graphs=stop_graphs))
+    client.close()
+    if client.context.socket is None:
+        return info.pid
+    if not _ended(info.pid, timeout):
+        raise WaitTimeout(f"dynamod (pid {info.pid}) still runs after {timeout:.0f} s", remedy="its log says why")
+    return info.pid
+
+
+def _serves(context: Context) -> bool:
+    if context.socket is None or not answers(context.socket):
+        return False
+    try:
+        with Client(context, timeout=START_TIMEOUT_S) as client:
+            client.send(calls.health())
+    except Unreachable:
+        return False
+    except ClientError as error:
+        raise CliError(str(error), remedy=error.remedy) from error
+    return True
+
+
+def _ended(pid: int, timeout: float) -> bool:
+    """Wait for a process that need not be our child."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        ready, _, _ = select.select([descriptor], [], [], timeout)
+        return bool(ready)
+    finally:
+        os.close(descriptor)
+
+
+def _last_line(log: Path, start: int) -> str:
+    with log.open("rb") as stream:
+        stream.seek(start)
+        lines = stream.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "no output"

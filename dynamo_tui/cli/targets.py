@@ -1,0 +1,182 @@
+"""Commands that take a graph's code: its target, its options, and the spec that its own interpreter derives."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dynamo.sdk import spec as graph_spec
+from dynamo.sdk.spec import GraphSpec, SpecError
+from dynamo_tui.cli.exits import UserError
+from dynamo_tui.cli.session import SessionCommand
+from dynamod.schema.graphs import DriverName, GraphSubmit
+
+INSPECT_TIMEOUT_S = 300.0
+_OVERRIDE = re.compile(r"--[A-Za-z_]\w*\.[^=\s]+(=.*)?", re.DOTALL)
+
+
+def take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split off `--Service.key=value` and `--Service.key value`; the latter are joined with `=`.
+
+    No option of ours has a dot in its name, so a dotted one is always an override. What follows `--` is left alone.
+
+    Raises:
+        click.UsageError: an override without a value.
+    """
+    rest: list[str] = []
+    overrides: list[str] = []
+    queue = list(arguments)
+    while queue:
+        word = queue.pop(0)
+        if word == "--":
+            return [*rest, word, *queue], overrides
+        found = _OVERRIDE.fullmatch(word)
+        if found is None:
+            rest.append(word)
+        elif found.group(1) is not None:
+            overrides.append(word)
+        elif queue and not queue[0].startswith("--"):
+            overrides.append(f"{word}={queue.pop(0)}")
+        else:
+            raise click.UsageError(f"{word} needs a value: {word}=VALUE")
+    return rest, overrides
+
+
+class _WithOverrides(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest, overrides = take_overrides(args)
+        result = super().parse_args(ctx, rest)
+        ctx.params["overrides"] = tuple(overrides)
+        return result
+
+
+class TargetCommand(_WithOverrides):
+    """A command that takes a target and overrides, and talks to no daemon."""
+
+
+class TargetSessionCommand(_WithOverrides, SessionCommand):
+    """A command that takes a target and overrides, and talks to a daemon."""
+
+
+def key_value(_: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """The callback of repeated `KEY=VALUE` options."""
+    pairs = {}
+    for value in values:
+        key, separator, text = value.partition("=")
+        if not separator or not key:
+            raise click.BadParameter(f"{value!r}: write it as KEY=VALUE", param=parameter)
+        pairs[key] = text
+    return pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Which code is meant and how it is configured: what the target options say."""
+
+    target: str
+    config_file: str | None
+    working_dir: str | None
+    interpreter: str | None
+    name: str | None
+    port: int | None
+    host: str | None
+    envs: dict[str, str]
+    driver: DriverName
+    overrides: tuple[str, ...]
+
+    def submission(self, project: str) -> GraphSubmit:
+        """Derive the spec in the graph's own interpreter; its code is never imported here.
+
+        Raises:
+            UserError: the interpreter cannot be run, or the graph is not sound; the message is the SDK's own line.
+        """
+        return GraphSubmit(spec=self._inspect(), name=self.name, project=project, driver=self.driver, envs=self.envs)
+
+    def _inspect(self) -> GraphSpec:
+        python = self.interpreter or sys.executable
+        arguments = [python, "-m", "dynamo.sdk.inspect", self.target]
+        for option, value in (
+            ("--file", self.config_file),
+            ("--working-dir", self.working_dir),
+            ("--name", self.name),
+            ("--port", self.port),
+            ("--host", self.host),
+        ):
+            if value is not None:
+                arguments += [option, str(value)]
+        arguments += self.overrides
+        try:
+            done = subprocess.run(arguments, capture_output=True, timeout=INSPECT_TIMEOUT_S, check=False)
+        except OSError as error:
+            raise UserError(
+                f"cannot run {python}: {error.strerror}", remedy="name an interpreter: --python PATH"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise UserError(f"importing {self.target} took longer than {INSPECT_TIMEOUT_S:.0f} s") from None
+        if done.returncode != 0:
+            raise UserError(_complaint(done.stderr, self.target, python))
+        try:
+            return graph_spec.decode(done.stdout)
+        except SpecError as error:
+            raise UserError(
+                f"{python} printed something that is no graph spec: {error}",
+                remedy="a module of the graph prints while it is imported, or its SDK has another version",
+            ) from None
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The target and its options; the command gets them together as `source`."""
+
+    @functools.wraps(function)
+    def with_source(*args: Any, **params: Any) -> Any:
+        source = Source(**{f: params.pop(f) for f in Source.__dataclass_fields__})
+        return function(*args, source=source, **params)
+
+    for decorate in reversed(_TARGET_OPTIONS):
+        with_source = decorate(with_source)
+    return with_source
+
+
+_TARGET_OPTIONS = (
+    click.argument("target"),
+    click.option(
+        "-f",
+        "--config-file",
+        "--file",
+        "config_file",
+        type=click.Path(dir_okay=False, exists=True),
+        help="The graph's configuration, YAML.",
+    ),
+    click.option("--working-dir", type=click.Path(file_okay=False, exists=True), help="Where its modules are."),
+    click.option("--python", "interpreter", metavar="PATH", help="The interpreter that runs the graph."),
+    click.option("--name", metavar="NAME", help="The graph's name; the module's by default."),
+    click.option("-p", "--port", type=click.IntRange(0, 65535), help="HTTP port of the entry service, 0 for any."),
+    click.option("--host", metavar="ADDRESS", help="HTTP address of the entry service."),
+    click.option(
+        "--env", "envs", metavar="K=V", multiple=True, callback=key_value, help="Environment of every replica."
+    ),
+    click.option(
+        "--driver",
+        type=click.Choice(["process", "docker", "kubernetes"]),
+        default="process",
+        show_default=True,
+        help="What runs the replicas.",
+    ),
+)
+
+
+def _complaint(stderr: bytes, target: str, python: str) -> str:
+    """The line that explains: the last one that inspect wrote."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    last = lines[-1].strip() if lines else "no output"
+    if "No module named" in last and "dynamo" in last:
+        return f"{python} has no dynamo SDK: install dynamod in it, or choose another with --python"
+    return last.removeprefix("error: ") if lines else f"{target} cannot be inspected with {Path(python).name}"

@@ -1,1 +1,0 @@
-"""Pure drawing: numbers in, characters out."""

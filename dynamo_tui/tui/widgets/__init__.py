@@ -1,1 +1,0 @@
-"""Widgets of the dashboard: each draws from plain data that a screen gives it."""
