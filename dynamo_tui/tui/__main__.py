@@ -1,0 +1,90 @@
+"""`dynamo-tui`: the command line. Textual is imported only once it is known what to show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from dynamo_tui.client.contexts import Choice, Context, choose
+from dynamo_tui.client.errors import ClientError, ContextError
+
+
+def chosen(context: str | None, socket: str | None, url: str | None, token_file: str | None) -> Choice:
+    """The daemon that the options name, else the one that every command talks to.
+
+    Raises:
+        ContextError: there is no such context, or the token cannot be read.
+    """
+    token = None
+    if token_file is not None:
+        try:
+            token = Path(token_file).expanduser().read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ContextError(
+                f"{token_file}: {error.strerror}", remedy="name a readable file with the token"
+            ) from None
+    if url is not None:
+        return Choice(Context(name="url", url=url, token=token or os.environ.get("DYNAMOD_TOKEN")))
+    if socket is not None:
+        return Choice(Context(name="socket", socket=socket, token=token))
+    return choose(os.environ, context)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--context", metavar="NAME", help="The daemon: a configured context, `local`, or `serve:PID`.")
+@click.option("--socket", metavar="PATH", help="The daemon's Unix socket.")
+@click.option("--url", metavar="URL", help="The daemon's address over TCP.")
+@click.option("--token-file", metavar="PATH", help="A file that holds the token for it.")
+@click.option("--graph", metavar="NAME", help="Open this graph.")
+@click.option("--read-only", is_flag=True, help="Look, and change nothing.")
+@click.option("--no-start", is_flag=True, help="Never start a daemon.")
+def command(
+    context: str | None,
+    socket: str | None,
+    url: str | None,
+    token_file: str | None,
+    graph: str | None,
+    read_only: bool,
+    no_start: bool,
+) -> int:
+    """The dashboard: graphs, replicas, logs and the KV router, live. `?` lists the keys."""
+    choice = chosen(context, socket, url, token_file)
+    notice = _prepare(choice, may_start=not no_start)
+    from dynamo_tui.tui.app import Dashboard
+
+    app = Dashboard(choice.context, graph=graph, read_only=read_only, notice=notice)
+    return app.run() or 0
+
+
+def _prepare(choice: Choice, *, may_start: bool) -> str:
+    """See that there is a daemon where one may be started. Returns what there is to say about it."""
+    if choice.attached is not None:
+        return f"no daemon runs: showing serve of {choice.attached.graph} (pid {choice.attached.pid})"
+    del may_start
+    return ""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the dashboard and exit. Errors become one line on stderr."""
+    try:
+        code = command.main(args=None if argv is None else list(argv), prog_name="dynamo-tui", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except ClientError as error:
+        click.echo(f"error: {error}" + (f"; {error.remedy}" if error.remedy else ""), err=True)
+        sys.exit(2)
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Log lines in memory: bounded, numbered, cheap to append to and to read anywhere.
+
+The newest `limit` lines are held, in chunks; the daemon keeps the rest. Numbers are absolute: a line
+keeps its number however many follow, and older lines fetched later count down below the first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from dynamod.schema import LogGap, LogLine
+
+CHUNK = 512
+LINES_HELD = 60_000
+
+Entry = LogLine | LogGap
+
+
+class LineBuffer:
+    def __init__(self, limit: int = LINES_HELD) -> None:
+        self.limit = max(limit, CHUNK)
+        self.received = 0
+        self.skipped = 0
+        self._chunks: deque[list[Entry]] = deque()
+        self._starts: deque[int] = deque()  # the number of each chunk's first line
+        self._end = 0
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest line held."""
+        return self._starts[0] if self._starts else self._end
+
+    @property
+    def end(self) -> int:
+        """One past the number of the newest line."""
+        return self._end
+
+    def __len__(self) -> int:
+        return self._end - self.first
+
+    def __getitem__(self, number: int) -> Entry:
+        """The line of that number.
+
+        Raises:
+            IndexError: it is not held, or not written yet.
+        """
+        if not self.first <= number < self._end:
+            raise IndexError(number)
+        # All chunks but the oldest and the newest are full, so that the guess is off by one at most.
+        guess = min(len(self._chunks) - 1, max(0, (number - self._starts[0]) // CHUNK))
+        while self._starts[guess] > number:
+            guess -= 1
+        while guess + 1 < len(self._starts) and self._starts[guess + 1] <= number:
+            guess += 1
+        return self._chunks[guess][number - self._starts[guess]]
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, LogGap):
+                self.skipped += entry.skipped
+            if not self._chunks or len(self._chunks[-1]) >= CHUNK:
+                self._chunks.append([])
+                self._starts.append(self._end)
+            self._chunks[-1].append(entry)
+            self._end += 1
+            self.received += 1
+        while len(self) - len(self._chunks[0] if self._chunks else ()) >= self.limit:
+            self._chunks.popleft()
+            self._starts.popleft()
+
+    def prepend(self, entries: Sequence[Entry]) -> None:
+        """Put older lines in front. They count against the limit only when newer ones arrive."""
+        if entries:
+            self._starts.appendleft(self.first - len(entries))
+            self._chunks.appendleft(list(entries))
+
+    def clear(self) -> None:
+        self._chunks.clear()
+        self._starts.clear()
+        self.skipped = 0
+
+    def numbered(self, start: int, step: int = 1) -> Iterator[tuple[int, Entry]]:
+        """Lines from number `start` on, forwards or (step -1) backwards."""
+        number = min(max(start, self.first), self._end - 1)
+        while self.first <= number < self._end:
+            yield number, self[number]
+            number += step

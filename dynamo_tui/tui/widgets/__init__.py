@@ -1,0 +1,1 @@
+"""Widgets of the dashboard: each draws from plain data that a screen gives it."""
