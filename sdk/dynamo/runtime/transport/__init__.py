@@ -1,0 +1,1 @@
+"""Request planes: `base` is the interface, `stream` dials instances, `nats` goes through a broker."""

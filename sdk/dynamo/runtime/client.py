@@ -1,0 +1,199 @@
+"""A client of one endpoint: knows its instances, chooses one per request, and tries another when that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dynamo.runtime.context import current_request
+from dynamo.runtime.errors import InstanceUnavailable, NoInstances, RequestError
+from dynamo.runtime.instances import InstanceSet, OnChange
+from dynamo.runtime.keys import instances_prefix
+from dynamo.runtime.response import ResponseStream
+from dynamo.runtime.selection import LeastLoaded, Policy, RandomChoice, RoundRobin, Sticky
+from dynamo.runtime.status import Instance
+from dynamo.runtime.transport.base import Call
+
+if TYPE_CHECKING:
+    from dynamo.runtime.distributed import DistributedRuntime
+
+_ATTEMPTS = 8
+
+
+class Client:
+    """Made by `Endpoint.client()`; awaiting it waits until it follows discovery, which every call does as well.
+
+    `wait`: seconds that a request waits for a first instance before it fails with `NoInstances`.
+    """
+
+    def __init__(
+        self,
+        runtime: DistributedRuntime,
+        namespace: str,
+        component: str,
+        endpoint: str,
+        *,
+        wait: float = 10.0,
+    ) -> None:
+        self.path = f"{namespace}/{component}/{endpoint}"
+        self._plane = runtime.plane
+        self._wait = wait
+        self._instances = InstanceSet(
+            runtime.discovery, instances_prefix(runtime.scope, namespace, component, endpoint)
+        )
+        self._started = False
+        self._random = RandomChoice()
+        self._round_robin = RoundRobin()
+        self._least_loaded = LeastLoaded(lambda instance: self._plane.load(instance.address))
+        runtime.own(self)
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._start().__await__()
+
+    # -- requests
+
+    async def generate(self, payload: Any = None, **options: Any) -> ResponseStream:
+        """Send to the next instance in turn; the same as `round_robin`."""
+        return await self._send(self._round_robin, payload, **options)
+
+    async def round_robin(self, payload: Any = None, **options: Any) -> ResponseStream:
+        return await self._send(self._round_robin, payload, **options)
+
+    async def random(self, payload: Any = None, **options: Any) -> ResponseStream:
+        return await self._send(self._random, payload, **options)
+
+    async def least_loaded(self, payload: Any = None, **options: Any) -> ResponseStream:
+        """Send to the instance where this process has the fewest open requests."""
+        return await self._send(self._least_loaded, payload, **options)
+
+    async def sticky(self, payload: Any, key: str, **options: Any) -> ResponseStream:
+        """Requests with the same key go to the same instance for as long as that is usable."""
+        return await self._send(Sticky(key), payload, **options)
+
+    async def direct(self, payload: Any, instance_id: int, **options: Any) -> ResponseStream:
+        """Send to this instance and no other. Raises `InstanceUnavailable` when it is not there."""
+        if not self._started:
+            await self._start()
+        instance = self._instances.known.get(instance_id)
+        if instance is None:
+            await self._first_instance()
+            instance = self._instances.known.get(instance_id)
+            if instance is None:
+                raise InstanceUnavailable("no such instance is registered", endpoint=self.path, instance=instance_id)
+        timeout, headers = _headers(**options)
+        call = await self._call(instance, payload, headers)
+        stream = ResponseStream(call, None)
+        if timeout is not None:
+            stream.limit(timeout)
+        return stream
+
+    async def _send(self, policy: Policy, payload: Any, **options: Any) -> ResponseStream:
+        timeout, headers = _headers(**options)
+        failed: set[int] = set()
+        call = await self._choose_and_call(policy, payload, headers, failed)
+
+        async def retry(error: RequestError) -> Call:
+            self._give_up_on(error, failed)
+            return await self._choose_and_call(policy, payload, headers, failed)
+
+        stream = ResponseStream(call, retry)
+        if timeout is not None:
+            stream.limit(timeout)
+        return stream
+
+    async def _choose_and_call(
+        self, policy: Policy, payload: Any, headers: Mapping[str, Any] | None, failed: set[int]
+    ) -> Call:
+        if not self._started:
+            await self._start()
+        while True:
+            usable = self._instances.usable or await self._first_instance()
+            if failed:
+                usable = [instance for instance in usable if instance.instance_id not in failed] or usable
+            instance = policy.choose(usable)
+            try:
+                return await self._call(instance, payload, headers)
+            except InstanceUnavailable as error:
+                self._give_up_on(error, failed)
+
+    def _call(self, instance: Instance, payload: Any, headers: Mapping[str, Any] | None) -> Awaitable[Call]:
+        return self._plane.call(
+            instance.address, self.path, payload, headers, instance_id=instance.instance_id, endpoint=self.path
+        )
+
+    def _give_up_on(self, error: RequestError, failed: set[int]) -> None:
+        """Note that an instance failed; raises the error once trying further makes no sense."""
+        known_bad = error.instance in failed
+        failed.add(error.instance)
+        self._instances.avoid(error.instance)
+        if len(failed) > _ATTEMPTS or (known_bad and not self._instances.usable):
+            raise error
+
+    # -- instances
+
+    def instance_ids(self) -> list[int]:
+        """The ids of all registered instances, in no particular order."""
+        return list(self._instances.known)
+
+    def instances(self) -> list[Instance]:
+        """All registered instances."""
+        return list(self._instances.known.values())
+
+    async def wait_for_instances(self, timeout: float | None = None) -> list[int]:
+        """The instance ids, once there is one. Raises `NoInstances` after `timeout` seconds (default: the client's)."""
+        await self._start()
+        await self._first_instance(timeout)
+        return self.instance_ids()
+
+    def on_change(self, callback: OnChange) -> Callable[[], None]:
+        """Call `callback(ids)` at every change; returns a function that ends that."""
+        return self._instances.listen(callback)
+
+    async def updates(self) -> AsyncIterator[list[int]]:
+        """The instance ids now, and again after every change."""
+        await self._start()
+        async for ids in self._instances.updates():
+            yield ids
+
+    async def close(self) -> None:
+        """Stop following discovery. Requests under way go on."""
+        await self._instances.close()
+
+    async def _start(self) -> Client:
+        if not self._started:
+            await self._instances.start()
+            self._started = True
+        return self
+
+    async def _first_instance(self, timeout: float | None = None) -> list[Instance]:
+        seconds = self._wait if timeout is None else timeout
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._instances.usable:
+                    await self._instances.changed()
+        except TimeoutError:
+            known = len(self._instances.known)
+            state = f"{known} registered, none reachable" if known else "none registered"
+            raise NoInstances(f"no instance in {seconds:g} s ({state})", endpoint=self.path) from None
+        return self._instances.usable
+
+
+def _headers(
+    *, timeout: float | None = None, request_id: str | None = None, headers: Mapping[str, str] | None = None
+) -> tuple[float | None, dict[str, Any] | None]:
+    """The deadline in seconds and the headers of a call: the serving request's, changed by what was given."""
+    serving = current_request()
+    if serving is None:
+        if timeout is None and request_id is None and headers is None:
+            return None, None
+        outgoing: dict[str, Any] = {}
+    else:
+        outgoing = serving.outgoing()
+    if request_id is not None:
+        outgoing["request_id"] = request_id
+    if headers is not None:
+        outgoing["headers"] = {**outgoing.get("headers", {}), **headers}
+    if timeout is not None:
+        outgoing["timeout"] = min(timeout, outgoing.get("timeout", timeout))
+    return outgoing.get("timeout"), outgoing

@@ -1,0 +1,132 @@
+"""The answer to one request, as its caller reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from dynamo.runtime.errors import (
+    DeadlineExceeded,
+    EndpointError,
+    InstanceLost,
+    InstanceUnavailable,
+    Overloaded,
+    RequestError,
+)
+from dynamo.runtime.transport.base import Call
+
+Retry = Callable[[RequestError], Awaitable[Call]]
+"""Sends the request to another instance, or raises the error that the caller gets."""
+
+_RETRIED = (InstanceLost, InstanceUnavailable, Overloaded)
+
+
+class ResponseStream:
+    """An async iterator over the items; `one()` for an endpoint that answers with a single item.
+
+    Until its first item has arrived, a stream whose instance goes away is sent to another one. After that the
+    reader gets `InstanceLost`. Cancelling a task that waits for an item cancels the request; so does
+    `cancel()`, leaving an `async with` block, and dropping the last reference.
+    """
+
+    __slots__ = ("_call", "_deadline", "_items", "_on_end", "_retry", "_timer")
+
+    def __init__(self, call: Call, retry: Retry | None, on_end: Callable[[], None] | None = None) -> None:
+        self._call = call
+        self._retry = retry
+        self._on_end = on_end
+        self._items: Iterator[Any] = iter(())
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+
+    @property
+    def instance_id(self) -> int:
+        """The instance that answers; it may change until the first item has arrived."""
+        return self._call.instance_id
+
+    def __aiter__(self) -> ResponseStream:
+        return self
+
+    async def __anext__(self) -> Any:
+        for item in self._items:
+            return item
+        for item in await self._more():
+            return item
+        raise StopAsyncIteration
+
+    async def one(self) -> Any:
+        """The single item. Raises `EndpointError` when the endpoint answered with none."""
+        for item in await self._more():
+            self.cancel()
+            return item
+        raise EndpointError("NoItem", "the endpoint ended without an item", instance=self._call.instance_id)
+
+    async def __aenter__(self) -> ResponseStream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Stop reading: the handler at the other end is cancelled. Idempotent."""
+        self._call.cancel()
+        self._finish()
+
+    async def aclose(self) -> None:
+        self.cancel()
+
+    def limit(self, seconds: float) -> None:
+        """Fail with `DeadlineExceeded` unless the answer is complete in `seconds`."""
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._arm()
+
+    def __del__(self) -> None:
+        if not self._call.ended:
+            self._call.cancel()
+        self._finish()
+
+    async def _more(self) -> Iterator[Any]:
+        """The next items that have arrived; an empty iterator at the end."""
+        while True:
+            try:
+                items = await self._call.take()
+            except _RETRIED as error:
+                if self._retry is None:
+                    self._finish()
+                    raise
+                try:
+                    self._call = await self._retry(error)
+                    self._arm()
+                except BaseException:
+                    self._finish()
+                    raise
+                continue
+            except BaseException:
+                self._finish()
+                raise
+            self._retry = None
+            if not items or self._call.ended:
+                self._finish()
+            self._items = iter(items)
+            return self._items
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._deadline:  # the timer knows the call, not the stream: a stream that nobody holds has to go
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, _expire, self._call)
+
+    def _finish(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._on_end is not None:
+            on_end, self._on_end = self._on_end, None
+            on_end()
+
+
+def _expire(call: Call) -> None:
+    if not call.ended:
+        call.cancel()
+        call.error = DeadlineExceeded("the deadline passed", instance=call.instance_id)
