@@ -3,21 +3,33 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DEMO   := $(VENV)/.runs
 UV      = UV_NATIVE_TLS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test format lint types contracts unit clean
+.PHONY: help setup demo test test-wheel format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-$(STAMP): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.11 …'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(STAMP): pyproject.toml | $(BIN)/uv
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[dev]'
-	touch $(STAMP)
+	touch $(STAMP) $(DEMO)
+
+$(DEMO): pyproject.toml | $(BIN)/uv
+	$(UV) pip install --quiet --python $(BIN)/python -e .
+	touch $(DEMO)
 
 setup: $(STAMP)  ## make .venv and install the project into it
+
+demo: $(DEMO)  ## run the KV-routing example with traffic, and the dashboard in front of it
+	@$(BIN)/dynamoctl demo
 
 format: setup  ## rewrite the sources in the house format
 	$(BIN)/ruff format .
@@ -34,9 +46,12 @@ contracts: setup  ## who may import whom
 	PYTHONPATH=sdk:. $(BIN)/lint-imports
 
 unit: setup  ## the tests alone
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel"
 
 test: lint types contracts unit  ## format, lint, types, import contracts and the tests
+
+test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
+	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py
 
 clean:  ## remove what was built here
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -22,7 +22,6 @@ import click
 from dynamo_tui.cli import columns, lookup
 from dynamo_tui.cli.chat import ChatOptions, Frontend, Message
 from dynamo_tui.cli.commands.kv import snapshot_lines
-from dynamo_tui.cli.daemons import start_daemon, stop_daemon
 from dynamo_tui.cli.demo_traffic import Traffic
 from dynamo_tui.cli.exits import CliError, UserError
 from dynamo_tui.cli.output import Table
@@ -32,6 +31,7 @@ from dynamo_tui.cli.waiting import shown_progress, wait_for
 from dynamo_tui.client import calls
 from dynamo_tui.client.contexts import local_context
 from dynamo_tui.client.errors import ClientError
+from dynamo_tui.client.processes import start_daemon, stop_daemon
 from dynamo_tui.client.sync import Client
 from dynamod.schema.graphs import Graph
 
@@ -73,7 +73,7 @@ def run_demo(example: Path, *, dashboard: bool) -> None:
                 say(f"{GRAPH} serves {traffic.model} at {graph.address}, and a trickle of requests runs against it")
                 say(f"look from another terminal: DYN_LOCAL_STATE_DIR={state_dir} dynamoctl ps")
                 if dashboard:
-                    subprocess.run([sys.executable, "-m", "dynamo_tui.tui", GRAPH], env=environ, check=False)
+                    subprocess.run([sys.executable, "-m", "dynamo_tui.tui", "--graph", GRAPH], env=environ, check=False)
                 else:
                     _show(client, frontend, traffic)
             say("stopping everything that the demo started")
@@ -134,7 +134,7 @@ def _daemon(environ: Mapping[str, str]) -> Iterator[Client]:
         try:
             with Client(client.context) as last:
                 stop_daemon(last, stop_graphs=True)
-        except (ClientError, CliError) as error:
+        except ClientError as error:
             say(f"the daemon did not stop by itself ({error}); killing it")
             with suppress(ProcessLookupError):
                 os.kill(started.pid, signal.SIGKILL)

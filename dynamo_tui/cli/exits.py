@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     ERROR = 2
     """Wrong usage, wrong input, and every error without a code of its own; `plan`: any error."""
     NOT_FOUND = 3
-    """There is no such graph, service, replica, revision, plan or context."""
+    """There is no such graph, service, replica, revision or plan."""
     CONFLICT = 4
     """The world changed in between, or its state does not allow it."""
     UNREACHABLE = 5

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    _Seconds = click.ParamType[float]
+else:
+    _Seconds = click.ParamType  # generic in newer versions of click only
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -44,7 +49,7 @@ def moment(text: str, now: float) -> float:
     return at.astimezone().timestamp() if at.tzinfo is None else at.timestamp()
 
 
-class Duration(click.ParamType[float]):
+class Duration(_Seconds):
     """A click parameter in seconds, written as `duration` reads it."""
 
     name = "duration"
@@ -58,7 +63,7 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-class Moment(click.ParamType[float]):
+class Moment(_Seconds):
     """A click parameter in seconds since the epoch, written as `moment` reads it."""
 
     name = "time"

@@ -54,7 +54,7 @@ class Session:
             return
         if self.no_start:
             return  # the call that follows says that nobody answers, and what to do
-        from dynamo_tui.cli.daemons import start_daemon
+        from dynamo_tui.client.processes import start_daemon
 
         started = start_daemon(os.environ)
         say(f"no daemon was running; started one (pid {started.pid}, log {started.log})")

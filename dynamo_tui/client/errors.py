@@ -5,6 +5,7 @@
     ├── Unreachable          nobody answers at the address
     ├── VersionMismatch      the daemon speaks another API version
     ├── ProtocolError        an answer that is not what the API promises
+    ├── DaemonProcessError   the local daemon could not be started or stopped
     ├── StreamLost           a stream broke off, or was silent for too long
     └── ApiError             the daemon said no, with a problem document
         ├── Invalid          400, 413, 422
@@ -47,6 +48,10 @@ class Unreachable(ClientError):
         self.address = address
         self.cause = cause
         self.local = local
+
+
+class DaemonProcessError(ClientError):
+    """The local daemon's process did not come up, or did not end."""
 
 
 class VersionMismatch(ClientError):

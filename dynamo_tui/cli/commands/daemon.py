@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import click
 
-from dynamo_tui.cli import daemons, quantities
+from dynamo_tui.cli import quantities
 from dynamo_tui.cli.output import print_one
 from dynamo_tui.cli.quantities import Duration
 from dynamo_tui.cli.session import GlobalCommand, LocalCommand, Session
-from dynamo_tui.client import calls
+from dynamo_tui.client import calls, processes
 from dynamo_tui.client.contexts import LOCAL, answers, local_context
 from dynamo_tui.client.sync import Client
 from dynamod.schema.daemon import DaemonInfo
@@ -29,7 +29,7 @@ def start(session: Session) -> None:
     context = local_context(os.environ)
     running = bool(context.socket) and answers(context.socket or "")
     if not running:
-        daemons.start_daemon(os.environ)
+        processes.start_daemon(os.environ)
     with Client(context) as client:
         info = client.send(calls.info())
     verb = "already runs" if running else "started"
@@ -40,12 +40,12 @@ def start(session: Session) -> None:
 
 @command.command("stop", cls=GlobalCommand)
 @click.option("--stop-graphs", is_flag=True, help="Stop all graphs as well; otherwise their replicas run on.")
-@click.option("--timeout", type=Duration(), default=daemons.STOP_TIMEOUT_S, help="How long to wait.  [default: 1m]")
+@click.option("--timeout", type=Duration(), default=processes.STOP_TIMEOUT_S, help="How long to wait.  [default: 1m]")
 @click.pass_obj
 def stop(session: Session, stop_graphs: bool, timeout: float) -> None:
     """Stop the daemon. Replicas go on serving, and the next daemon adopts them."""
     session.context_name = session.context_name or LOCAL
-    pid = daemons.stop_daemon(session.client, stop_graphs=stop_graphs, timeout=timeout)
+    pid = processes.stop_daemon(session.client, stop_graphs=stop_graphs, timeout=timeout)
     print_one(session, {"pid": pid, "stopped": True}, name=str(pid), text=lambda _: [f"dynamod (pid {pid}) stopped"])
 
 

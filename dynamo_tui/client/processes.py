@@ -1,4 +1,4 @@
-"""Starting and stopping the local daemon."""
+"""Starting and stopping the local daemon's process: what commands and the dashboard do when none answers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynamo_tui.cli.exits import CliError, WaitTimeout
 from dynamo_tui.client import calls
 from dynamo_tui.client.contexts import Context, answers, local_context
-from dynamo_tui.client.errors import ClientError, Unreachable
+from dynamo_tui.client.errors import DaemonProcessError, Unreachable
 from dynamo_tui.client.sync import Client
 from dynamod.schema.locations import default_state_dir, locations
 
@@ -29,25 +28,25 @@ class StartedDaemon:
     log: Path
 
 
-def start_daemon(environ: Mapping[str, str], *, arguments: tuple[str, ...] = ()) -> StartedDaemon:
+def start_daemon(environ: Mapping[str, str]) -> StartedDaemon:
     """Start `dynamod` in a session of its own and wait until it answers.
 
     Raises:
-        CliError: it ended at once; the message is its last line.
-        WaitTimeout: it does not answer in time; it is left running, for it may be migrating its store.
+        DaemonProcessError: it ended at once (the message is its last line), or does not answer in time; then it is
+            left running, for it may be migrating its store.
     """
     where = locations(default_state_dir(environ))
     where.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with where.daemon_log.open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "dynamod", *arguments],
+            [sys.executable, "-m", "dynamod"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd="/",
-            env=dict(environ),
+            env=dict(environ) | {"DYN_LOCAL_STATE_DIR": str(where.state_dir)},  # it may have been relative
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     context = local_context(environ)
@@ -55,12 +54,12 @@ def start_daemon(environ: Mapping[str, str], *, arguments: tuple[str, ...] = ())
         if _serves(context):
             return StartedDaemon(process.pid, where.daemon_log)
         if process.poll() is not None:
-            raise CliError(
+            raise DaemonProcessError(
                 f"dynamod ended at once: {_last_line(where.daemon_log, start)}",
                 remedy=f"its log is {where.daemon_log}",
             )
         time.sleep(_POLL_S)
-    raise WaitTimeout(
+    raise DaemonProcessError(
         f"dynamod (pid {process.pid}) has not answered within {START_TIMEOUT_S:.0f} s",
         remedy=f"its log is {where.daemon_log}",
     )
@@ -70,7 +69,7 @@ def stop_daemon(client: Client, *, stop_graphs: bool, timeout: float = STOP_TIME
     """Ask the daemon to end and wait until it has. Returns its pid.
 
     Raises:
-        WaitTimeout: it is still there.
+        DaemonProcessError: it is still there.
     """
     info = client.send(calls.info())
     client.send(calls.shutdown(stop_graphs=stop_graphs))
@@ -78,7 +77,9 @@ def stop_daemon(client: Client, *, stop_graphs: bool, timeout: float = STOP_TIME
     if client.context.socket is None:
         return info.pid
     if not _ended(info.pid, timeout):
-        raise WaitTimeout(f"dynamod (pid {info.pid}) still runs after {timeout:.0f} s", remedy="its log says why")
+        raise DaemonProcessError(
+            f"dynamod (pid {info.pid}) still runs after {timeout:.0f} s", remedy="its log says why"
+        )
     return info.pid
 
 
@@ -90,8 +91,6 @@ def _serves(context: Context) -> bool:
             client.send(calls.health())
     except Unreachable:
         return False
-    except ClientError as error:
-        raise CliError(str(error), remedy=error.remedy) from error
     return True
 
 
