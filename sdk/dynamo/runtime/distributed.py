@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from dynamo.runtime.component import Namespace
 from dynamo.runtime.discovery import open_discovery
 from dynamo.runtime.discovery.base import Discovery, Lease
@@ -260,15 +262,4 @@ class DistributedRuntime:
 
 
 def _with_identity(status: ReplicaStatus, instance_id: int, address: Address) -> ReplicaStatus:
-    return ReplicaStatus(
-        replica_id=status.replica_id,
-        service=status.service,
-        pid=status.pid,
-        host=status.host,
-        state=status.state,
-        progress=status.progress,
-        message=status.message,
-        instance_id=instance_id,
-        http=status.http,
-        address=address,
-    )
+    return msgspec.structs.replace(status, instance_id=instance_id, address=address)

@@ -46,6 +46,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One replica's own report. `progress` is for people, `message` explains `unready`.
 
     `http` is the base URL of its HTTP face, empty when there is none. `instance_id` is 0 until it has one.
+    `alive` is what its liveness handlers say; one that is not should be started anew.
     """
 
     replica_id: str
@@ -58,6 +59,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: int = 0
     http: str = ""
     address: Address = Address()
+    alive: bool = True
 
 
 def encode(value: Instance | ReplicaStatus) -> bytes:

@@ -10,14 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
 from dynamo.sdk.context import dynamo_context
 from dynamo.sdk.errors import NotRunningError, UnknownEndpointError
 
 if TYPE_CHECKING:
     from dynamo.sdk.endpoints import Endpoint
     from dynamo.sdk.services import Service
+
+FIRST_INSTANCE_WAIT = 30.0
+"""Seconds that a request waits for the first instance of its endpoint: a cold start is no error."""
 
 
 class DependencyClient:
@@ -120,7 +121,8 @@ class EndpointCaller:
                 "start the graph with `dynamoctl serve`, or connect a DistributedRuntime first"
             )
         namespace, component = self._service.dynamo_address()
-        return await runtime.namespace(namespace).component(component).endpoint(self._endpoint.name).client()
+        endpoint = runtime.namespace(namespace).component(component).endpoint(self._endpoint.name)
+        return await endpoint.client(wait=FIRST_INSTANCE_WAIT)
 
     def __repr__(self) -> str:
         return f"<caller of {self._service.name}.{self._endpoint.name}>"
@@ -158,10 +160,7 @@ class Call:
         """The runtime's response stream; sends the request at the first use."""
         if self._stream is None:
             client = self._caller._client or await self._caller.client()
-            payload = self._payload
-            if isinstance(payload, BaseModel):
-                payload = payload.model_dump(mode="json")
-            self._stream = await getattr(client, self._how)(payload, **self._options)
+            self._stream = await getattr(client, self._how)(self._payload, **self._options)
         return self._stream
 
     async def aclose(self) -> None:

@@ -50,7 +50,10 @@ def on_deployment(func: F) -> F:
 
 
 def on_startup(func: F) -> F:
-    """Run in each replica after its construction and before every other hook; sync or async."""
+    """Run in each replica before every other hook; sync or async.
+
+    A static or class method runs before the class is constructed, any other right after.
+    """
     return _mark(func, Hook.STARTUP)
 
 
@@ -92,13 +95,39 @@ def hook_names(cls: type, hook: Hook) -> list[str]:
 async def run_hooks(instance: object, hook: Hook) -> None:
     """Run every method of `instance` that carries `hook`, one after the other.
 
+    Static and class methods that carry `Hook.STARTUP` are left out: they ran before the construction.
+
     Raises:
         Exception: whatever a hook raises; those after it do not run.
     """
+    early = set(_static_names(type(instance), hook)) if hook is Hook.STARTUP else set()
     for name in hook_names(type(instance), hook):
-        result = getattr(instance, name)()
-        if inspect.isawaitable(result):
-            await result
+        if name not in early:
+            await _run(getattr(instance, name))
+
+
+async def run_static_hooks(cls: type, hook: Hook) -> None:
+    """Run the static and class methods that carry `hook`, without an instance.
+
+    Raises:
+        Exception: whatever a hook raises; those after it do not run.
+    """
+    for name in _static_names(cls, hook):
+        await _run(getattr(cls, name))
+
+
+def _static_names(cls: type, hook: Hook) -> list[str]:
+    return [
+        name
+        for name in hook_names(cls, hook)
+        if isinstance(inspect.getattr_static(cls, name), (staticmethod, classmethod))
+    ]
+
+
+async def _run(hook: Callable[[], Any]) -> None:
+    result = hook()
+    if inspect.isawaitable(result):
+        await result
 
 
 async def run_deployment_hooks(cls: type) -> None:

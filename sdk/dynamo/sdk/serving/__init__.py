@@ -1,0 +1,1 @@
+"""One replica's life: construction, hooks, endpoints, HTTP, health, drain."""

@@ -1,0 +1,120 @@
+"""An HTTP server inside a replica: uvicorn on a socket of our own, stopped by us instead of by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from dynamo.sdk.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_START_TIMEOUT = 60.0
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens there; port 0 takes any free one.
+
+    Args:
+        shared: other workers of the same service listen on this port; the kernel spreads connections.
+
+    Raises:
+        ConfigError: the address cannot be used; the message says why.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise ConfigError(f"cannot listen on {host}: {error.strerror}") from None
+    exclusive = _bind(family, address, reuse_port=False) if port else None
+    if exclusive is not None:
+        exclusive.close()
+    elif port and not shared:
+        raise ConfigError(f"cannot listen on {host}:{port}: the port is in use; choose another one with --port")
+    # Workers that are started later can join on the port only if the first one allowed it.
+    bound = _bind(family, address, reuse_port=True)
+    if bound is None:
+        raise ConfigError(f"cannot listen on {host}:{port}: the port is in use; choose another one with --port")
+    return bound
+
+
+def _bind(family: int, address: Any, *, reuse_port: bool) -> socket.socket | None:
+    """None when somebody else has the port."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind(address)
+        made.listen(2048)
+    except OSError as error:
+        made.close()
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise ConfigError(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from None
+    made.setblocking(False)
+    return made
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.startup_over = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.startup_over.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the replica's."""
+        yield
+
+
+class WebServer:
+    """Serves one ASGI application on one socket, in a task of its owner's group."""
+
+    def __init__(self, app: Any, listening: socket.socket, *, drain_timeout: float, websockets: bool = False) -> None:
+        self._socket = listening
+        self._task: asyncio.Task[None] | None = None
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=logger.isEnabledFor(logging.DEBUG),
+                http="httptools",
+                ws="auto" if websockets else "none",
+                timeout_graceful_shutdown=max(1, round(drain_timeout)),
+            )
+        )
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Serve in a task of that group; returns once requests are taken.
+
+        Raises:
+            RuntimeError: the application's own start-up failed; its log lines say how.
+            TimeoutError: it takes longer than a minute.
+        """
+        self._task = tasks.create_task(self._server.serve(sockets=[self._socket]))
+        async with asyncio.timeout(_START_TIMEOUT):
+            await self._server.startup_over.wait()
+        if not self._server.started:
+            raise RuntimeError("the HTTP application failed to start")
+
+    async def stop(self) -> None:
+        """Stop listening, and wait until running requests have ended or the drain time-out has passed."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
