@@ -55,6 +55,10 @@ class ResponseStream:
             return item
         raise StopAsyncIteration
 
+    async def batch(self) -> list[Any]:
+        """Every item that has arrived, at least one, in a list of its own; empty at the end."""
+        return list(self._items) or list(await self._more())
+
     async def one(self) -> Any:
         """The single item. Raises `EndpointError` when the endpoint answered with none."""
         for item in await self._more():
