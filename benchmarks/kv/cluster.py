@@ -1,0 +1,170 @@
+"""Several simulated engines behind one router, on a virtual clock: exact, repeatable, and faster than real time.
+
+Engines are `MockerCore`s; their events and load reports reach the router after a delay, as over a network.
+Clients work in a closed loop: each sends its next request when the last one has ended.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dynamo.llm.engines.mocker_core import MockerCore, MockerOptions, SimRequest
+from dynamo.llm.kv.mirror import BlockMirror
+from dynamo.llm.kv.options import RouterOptions
+from dynamo.llm.kv.router import KvRouter
+from dynamo.llm.kv.workers import Worker
+
+
+@dataclass(frozen=True)
+class Prompt:
+    tokens: list[int]
+    output_tokens: int
+
+
+def shared_prefixes(
+    *, prefixes: int = 20, prefix_tokens: int = 2048, suffix_tokens: int = 64, requests: int = 400,
+    output_tokens: int = 64, seed: int = 0,
+) -> list[Prompt]:  # fmt: skip
+    """`requests` prompts in random order, an equal number for each of `prefixes` shared beginnings."""
+    rng = random.Random(seed)
+    stems = [rng.choices(range(32_000), k=prefix_tokens) for _ in range(prefixes)]
+    order = [number % prefixes for number in range(requests)]
+    rng.shuffle(order)
+    return [Prompt([*stems[i], *rng.choices(range(32_000), k=suffix_tokens)], output_tokens) for i in order]
+
+
+def unshared(
+    *, requests: int = 400, shortest: int = 256, longest: int = 4096, output_tokens: int = 64, seed: int = 0
+) -> list[Prompt]:
+    """Prompts of mixed lengths that share nothing."""
+    rng = random.Random(seed)
+    return [
+        Prompt(rng.choices(range(32_000), k=rng.randrange(shortest, longest)), rng.randrange(1, 2 * output_tokens))
+        for _ in range(requests)
+    ]
+
+
+@dataclass
+class Outcome:
+    """What a run measured. Times in (virtual) seconds; hit rates are ratios of sums over blocks."""
+
+    predicted: float
+    actual: float
+    avoidable_share: float
+    ttft: list[float] = field(default_factory=list)
+    elapsed: float = 0.0
+    per_worker: list[int] = field(default_factory=list)
+
+    def ttft_at(self, quantile: float) -> float:
+        ordered = sorted(self.ttft)
+        return ordered[min(int(quantile * len(ordered)), len(ordered) - 1)]
+
+    @property
+    def ttft_mean(self) -> float:
+        return sum(self.ttft) / len(self.ttft)
+
+
+class Cluster:
+    """`workers` engines, one router. `lag` delays events and reports; loads are reported every `interval` seconds."""
+
+    def __init__(
+        self, workers: int, engine: MockerOptions, routing: RouterOptions, *, lag: float = 0.002, interval: float = 0.25
+    ) -> None:
+        self.now = 0.0
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = 0
+        self._lag = lag
+        self._interval = interval
+        self.router = KvRouter(routing, clock=lambda: self.now)
+        self.cores = [MockerCore(engine) for _ in range(workers)]
+        self._mirrors = [BlockMirror() for _ in range(workers)]
+        self._stepping = [False] * workers
+        for number in range(workers):
+            self.router.add_worker(Worker(number))
+        self._prompts: deque[Prompt] = deque()
+        self._started: dict[str, float] = {}
+        self._first: set[str] = set()
+        self._open = 0
+        self._ttft: list[float] = []
+        self._routed = [0] * workers
+
+    def _at(self, when: float, action: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._queue, (when, self._order, action))
+
+    def run(self, prompts: Sequence[Prompt], *, concurrency: int) -> Outcome:
+        """All prompts, `concurrency` at a time, to their end."""
+        self._prompts.extend(prompts)
+        began = self.now
+        for _ in range(concurrency):
+            self._next()
+        self._at(self.now + self._interval, self._report)
+        while self._queue:
+            self.now, _, action = heapq.heappop(self._queue)
+            action()
+        rates = self.router.rates
+        return Outcome(
+            predicted=rates.predicted.ratio_of_sums or 0.0,
+            actual=rates.actual.ratio_of_sums or 0.0,
+            avoidable_share=rates.avoidable_share or 0.0,
+            ttft=self._ttft,
+            elapsed=self.now - began,
+            per_worker=self._routed,
+        )
+
+    def _next(self) -> None:
+        if not self._prompts:
+            return
+        prompt = self._prompts.popleft()
+        request_id = f"{len(self._started)}"
+        decision = self.router.find_best(prompt.tokens, request_id=request_id)
+        self.router.routed(decision)
+        number = decision.worker.instance
+        self._routed[number] += 1
+        self._started[request_id] = self.now
+        self._open += 1
+        self.cores[number].request(request_id, prompt.tokens, max_tokens=prompt.output_tokens)
+        if not self._stepping[number]:
+            # Once everything due at this instant has arrived: requests that come together are batched together.
+            self._stepping[number] = True
+            self._at(self.now, lambda: self._step(number))
+
+    def _step(self, number: int) -> None:
+        core = self.cores[number]
+        seconds = core.schedule()
+        mirror = self._mirrors[number]
+        changes = [change for event in core.take_events() if (change := mirror.apply(event)) is not None]
+        if changes:
+            self._at(self.now + self._lag, lambda: [self.router.apply(number, change) for change in changes])
+        if seconds:
+            self._at(self.now + seconds, lambda: self._complete(number))
+        else:
+            self._stepping[number] = False
+
+    def _complete(self, number: int) -> None:
+        router = self.router
+        ended = 0
+        for generated in self.cores[number].complete():
+            request: SimRequest = generated.request
+            if request.id not in self._first:
+                self._first.add(request.id)
+                self._ttft.append(self.now - self._started[request.id])
+                router.first_token(request.id, request.prompt_cached)
+            router.progress(request.id, len(request.tokens) - request.prompt_tokens)
+            if generated.finish is not None:
+                router.finished(request.id)
+                self._open -= 1
+                ended += 1
+        for _ in range(ended):
+            self._next()
+        self._step(number)
+
+    def _report(self) -> None:
+        for number, core in enumerate(self.cores):
+            self.router.report(Worker(number), core.load())
+        if self._open:
+            self._at(self.now + self._interval, self._report)
