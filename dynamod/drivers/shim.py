@@ -13,8 +13,8 @@ that comes back can tell. In the replica directory:
 
 Both records are written to a temporary name and renamed. The replica gets the shim's own environment,
 /dev/null as stdin, one pipe as stdout and stderr, and a process group of its own, whose leftovers are
-killed when the main process ends. Signals to the shim: TERM and INT are passed on to the main process as
-TERM, USR2 kills its whole group. File descriptor 3, if open, is a pipe that gets one line: `ok` once the run
+killed when the main process ends. Signals to the shim: the first TERM or INT is passed on to the main process
+as TERM (a second would cut its drain short), USR2 kills its whole group. File descriptor 3, if open, is a pipe that gets one line: `ok` once the run
 record is there, or what went wrong.
 
 Standard library only, few modules of it, and no polling: it sleeps in poll(2) until there is output or a signal.
@@ -136,10 +136,17 @@ def _follow(pid: int, output: int, wake: int, log: LogWriter) -> None:
     poll.register(wake, select.POLLIN)
     poll.register(output, select.POLLIN)
     last_read = 0.0
+    told = False
     while True:
         for fd, _ in poll.poll():
             if fd == wake:
-                if _handle_signals(pid, os.read(wake, 512)):
+                numbers = os.read(wake, 512)
+                if signal.SIGUSR2 in numbers:
+                    _kill_group(pid)
+                if not told and (signal.SIGTERM in numbers or signal.SIGINT in numbers):
+                    os.kill(pid, signal.SIGTERM)
+                    told = True
+                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                     return
                 continue
             now = time.monotonic()
@@ -148,16 +155,6 @@ def _follow(pid: int, output: int, wake: int, log: LogWriter) -> None:
             last_read = time.monotonic()
             if not _read(output, log):
                 poll.unregister(output)  # closed by the replica, which may live on
-
-
-def _handle_signals(pid: int, numbers: bytes) -> bool:
-    """Whether the main process has ended."""
-    for number in numbers:
-        if number == signal.SIGUSR2:
-            _kill_group(pid)
-        elif number != signal.SIGCHLD:
-            os.kill(pid, signal.SIGTERM)
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _read(output: int, log: LogWriter) -> bool:

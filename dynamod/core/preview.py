@@ -1,0 +1,104 @@
+"""The dry run: the planner's steps played out on paper, every start succeeding, until nothing is left to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace as with_fields
+from typing import Literal
+
+from msgspec.structs import replace
+
+from dynamod.core.allocation import Claimed
+from dynamod.core.planner import plan
+from dynamod.core.records import Goal, ReplicaRecord, Then
+from dynamod.core.steps import Step, World
+from dynamod.schema.graphs import PlanOperation
+from dynamod.schema.states import OperationKind, Reason, ReplicaState
+
+Strategy = Literal["none", "create", "surge", "stop_then_start", "scale"]
+_ROUNDS = 10_000
+
+
+def preview(world: World, now: float) -> tuple[list[PlanOperation], Strategy, list[str]]:
+    """All operations in order, `wave` counting the rounds; the strategy; and notes on what it costs."""
+    operations: list[PlanOperation] = []
+    surge, replaced = True, False
+    fresh = not world.replicas
+    for wave in range(_ROUNDS):
+        result = plan(world, now)
+        surge = surge and result.surge
+        steps = [step for step in result.steps if step.kind is not OperationKind.WAIT]
+        if not steps:
+            operations += [_operation(world, step, wave) for step in result.steps]
+            break
+        for step in steps:
+            if step.kind in (OperationKind.START, OperationKind.STOP):  # a creation is told by its start
+                operations.append(_operation(world, step, wave))
+            replaced = replaced or (step.doom is not None and step.kind is OperationKind.STOP and not _scales(step))
+            world = _played(world, step, now)
+    notes = []
+    if replaced and not surge:
+        notes.append("stop-then-start: a service has one replica fewer while each of its replicas is replaced")
+    if not operations:
+        return operations, "none", notes
+    strategy: Strategy = "create" if fresh else "scale"
+    if replaced and world.graph.goal is Goal.RUN:
+        strategy = "surge" if surge else "stop_then_start"
+    return operations, strategy, notes
+
+
+def _scales(step: Step) -> bool:
+    return step.reason is Reason.SCALED_DOWN
+
+
+def _operation(world: World, step: Step, wave: int) -> PlanOperation:
+    index = step.index
+    if index is None:
+        index = next((r.index for r in world.replicas if r.id == step.replica), None)
+    known = step.replica if step.replica and not step.replica.startswith("new:") else None
+    return PlanOperation(
+        kind=step.kind,
+        service=step.service,
+        replica=known,
+        index=index,
+        cause=step.cause,
+        gpus=list(step.gpus),
+        wave=wave,
+    )
+
+
+def _played(world: World, step: Step, now: float) -> World:
+    """The world after a step that went well."""
+    graph = world.graph
+    if step.kind is OperationKind.CREATE and step.index is not None:
+        record = ReplicaRecord(
+            id=f"new:{step.service}:{step.index}:{graph.revision}:{len(world.replicas)}",
+            graph_id=graph.id,
+            project=graph.project,
+            graph=graph.name,
+            service=step.service,
+            index=step.index,
+            revision=graph.revision,
+            driver=graph.driver,
+            created_at=now,
+            updated_at=now,
+        )
+        return with_fields(world, replicas=[*world.replicas, record])
+    replicas = []
+    claims = list(world.claims)
+    for replica in world.replicas:
+        if replica.id != step.replica:
+            replicas.append(replica)
+        elif step.kind is OperationKind.START:
+            replicas.append(replace(replica, state=ReplicaState.READY, next_retry_at=None, run=1))
+            claims = [claim for claim in claims if claim.holder != replica.id]
+            claims += [
+                Claimed(share.uuid, share.share, slot, replica.id)
+                for share, slot in zip(step.gpus, step.slots, strict=True)
+            ]
+        else:
+            claims = [claim for claim in claims if claim.holder != replica.id]
+            if step.doom is not None and step.doom.then is Then.KEEP:
+                replicas.append(replace(replica, state=ReplicaState.EXITED, doom=None))
+            elif step.doom is not None and step.doom.then is not Then.REMOVE:
+                replicas.append(replace(replica, state=ReplicaState.PENDING, doom=None))
+    return with_fields(world, replicas=replicas, claims=claims)

@@ -1,0 +1,69 @@
+"""Revisions compared: what changed between two specs, and which replicas a change concerns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from dynamo.sdk.spec import GraphSpec
+from dynamod.core.records import RevisionRecord
+from dynamod.schema.graphs import FieldChange
+
+COMMON = "Common"
+_ABSENT = object()
+
+
+def template_digest(revision: RevisionRecord, service: str) -> str:
+    """Equal for two revisions exactly when a replica of `service` need not be replaced between them.
+
+    Everything that its process is started with counts, except the number of replicas and what governs it
+    from outside (probes, restart policy, drain timeout).
+    """
+    spec = revision.spec
+    own = spec.service(service)
+    bare = replace(own, workers=0, probes=type(own.probes)(), restart=type(own.restart)(), drain_timeout=0.0)
+    parts: dict[str, Any] = {
+        "service": bare,
+        "config": [spec.config.get(service), spec.config.get(COMMON)],
+        "envs": {**spec.envs, **revision.envs},
+        "build": revision.build,
+        "where": [spec.target, spec.namespace, spec.interpreter, spec.working_dir],
+    }
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def changes(before: RevisionRecord | None, after: RevisionRecord) -> list[FieldChange]:
+    """Every differing field, by dotted path; services by name. A first revision is all new: its services are listed."""
+    if before is None:
+        return [FieldChange(path=f"services.{service.name}", after=service.target) for service in after.spec.services]
+    return list(_differences("", _by_name(before), _by_name(after)))
+
+
+def _by_name(revision: RevisionRecord) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(revision.spec)
+    plain["services"] = {service["name"]: service for service in plain["services"]}
+    plain["envs"] = {**revision.spec.envs, **revision.envs}
+    plain["build"] = revision.build
+    return plain
+
+
+def _differences(path: str, before: Any, after: Any) -> Iterator[FieldChange]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            where = f"{path}.{key}" if path else str(key)
+            yield from _differences(where, before.get(key, _ABSENT), after.get(key, _ABSENT))
+    elif before != after:
+        yield FieldChange(
+            path=path, before=None if before is _ABSENT else before, after=None if after is _ABSENT else after
+        )
+
+
+def submitted_digest(spec: GraphSpec, envs: dict[str, str], build: str | None) -> str:
+    """The identity of a submission: the spec's own digest when it came alone."""
+    if not envs and build is None:
+        return spec.digest()
+    return hashlib.sha256(msgspec.json.encode([spec, envs, build], order="deterministic")).hexdigest()

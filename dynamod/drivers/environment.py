@@ -1,0 +1,83 @@
+"""What a replica is started with: its command line and environment (see the replica contract)."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from dynamod.core.records import ReplicaRecord, RevisionRecord
+from dynamod.drivers.base import Launch
+from dynamod.schema.locations import Locations
+
+_OURS = ("DYNAMO_HOST", "DYNAMO_PORT", "DYN_REPLICA_ID", "DYN_DISCOVERY", "DYN_SCOPE", "DYN_RUN_DIR")
+"""Never inherited: they are set for each replica, or must be absent."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is the same for all replicas of an engine. `environ` is what they inherit."""
+
+    where: Locations
+    environ: Mapping[str, str]
+    discovery_url: str
+    request_plane: str = "stream"
+
+
+def sockets_dir(where: Locations, replica_id: str) -> Path:
+    """A short path of its own for the Unix sockets of one replica."""
+    return where.run_dir / hashlib.sha256(replica_id.encode()).hexdigest()[:10]
+
+
+def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundings, *, gpus: bool) -> Launch:
+    """How to start a replica. `gpus`: whether the engine grants devices (else the inherited mask stays)."""
+    spec = revision.spec
+    argv = [
+        spec.interpreter or sys.executable,
+        "-m",
+        "dynamo.sdk.replica",
+        spec.target,
+        "--service-name",
+        record.service,
+        "--worker-id",
+        str(record.index),
+    ]
+    return Launch(
+        replica_id=record.id,
+        run=record.run,
+        argv=argv,
+        env=_environment(record, revision, around, gpus=gpus),
+        directory=spec.working_dir,
+    )
+
+
+def _environment(
+    record: ReplicaRecord, revision: RevisionRecord, around: Surroundings, *, gpus: bool
+) -> dict[str, str]:
+    """The engine's own environment, then the graph's, the service's, the submission's, then the contract's."""
+    spec = revision.spec
+    service = spec.service(record.service)
+    env = {name: value for name, value in around.environ.items() if name not in _OURS}
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    env |= spec.envs
+    env |= service.envs
+    env |= revision.envs
+    env |= {
+        "DYN_DISCOVERY": around.discovery_url,
+        "DYN_SCOPE": f"{record.project}/{record.graph}",
+        "DYN_REQUEST_PLANE": around.request_plane,
+        "DYN_RUN_DIR": str(sockets_dir(around.where, record.id)),
+        "DYN_REPLICA_ID": record.id,
+        "DYNAMO_SERVICE_CONFIG": msgspec.json.encode(spec.config).decode(),
+    }
+    if service.http_port is not None:
+        env["DYNAMO_HOST"] = service.http_host
+        env["DYNAMO_PORT"] = str(service.http_port)
+    if gpus:
+        env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(share.uuid for share in record.gpus)
+    return env

@@ -1,0 +1,261 @@
+"""The process driver: replicas as processes of this machine, each under a shim (see `shim`)."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import select
+import shutil
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import dynamod
+from dynamod.drivers import shim
+from dynamod.drivers.base import Ended, Launch, LaunchError, NeverStarted, Observed, OnEnd, Running, Unproved
+from dynamod.drivers.identity import open_process, read_exit, read_run
+from dynamod.schema.locations import Locations
+from dynamod.tasks import OwnedTasks
+
+log = logging.getLogger(__name__)
+
+SPAWN_TIMEOUT = 60.0
+"""Seconds for a shim to report: it takes milliseconds, but a machine may be very busy."""
+
+ORPHAN_GRACE = 5.0
+"""Seconds that a replica whose shim was killed gets to end: nobody stores its output any more."""
+
+_LIBRARY = str(Path(dynamod.__file__).parent.parent)
+
+
+@dataclass
+class _Watched:
+    """A shim that runs: its pidfd, and the main process of its replica."""
+
+    run: int
+    shim_pid: int
+    fd: int
+    pid: int
+
+
+class ProcessDriver:
+    name = "process"
+
+    def __init__(self, where: Locations, on_end: OnEnd) -> None:
+        self._where = where
+        self._on_end = on_end
+        self._watched: dict[str, _Watched] = {}
+        self._tasks = OwnedTasks()
+
+    async def start(self, launch: Launch) -> Running:
+        notice_out, notice_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            try:
+                shim_pid = await asyncio.to_thread(self._spawn, launch, notice_in)
+            finally:
+                os.close(notice_in)
+            notice = await _first_line(notice_out)
+        except OSError as error:
+            raise LaunchError(f"cannot start replica {launch.replica_id}: {error.strerror or error}") from None
+        finally:
+            os.close(notice_out)
+        directory = self._where.replica_dir(launch.replica_id)
+        record = read_run(directory, launch.run)
+        if notice != "ok" or record is None:
+            await self._abandon(shim_pid, directory, launch.run)
+            raise LaunchError(notice or "its shim ended before it had started the replica")
+        self._watch(launch.replica_id, launch.run, shim_pid, os.pidfd_open(shim_pid), record.pid)
+        return Running(run=launch.run, pid=record.pid)
+
+    async def recover(self, replica_id: str, run: int) -> Observed:
+        proved = await asyncio.to_thread(self._prove, replica_id, run)
+        return proved if proved is not None else await self._recover_running(replica_id, run)
+
+    def terminate(self, replica_id: str) -> None:
+        self._signal(replica_id, signal.SIGTERM)
+
+    def kill(self, replica_id: str) -> None:
+        self._signal(replica_id, signal.SIGUSR2)
+
+    async def remove(self, replica_id: str) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._where.replica_dir(replica_id), ignore_errors=True)
+
+    async def close(self) -> None:
+        for watched in self._watched.values():
+            asyncio.get_running_loop().remove_reader(watched.fd)
+            os.close(watched.fd)
+        self._watched.clear()
+        await self._tasks.close()
+
+    def _spawn(self, launch: Launch, notice: int) -> int:
+        directory = self._where.replica_dir(launch.replica_id)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        words = [launch.directory, *launch.argv]
+        (directory / f"launch-{launch.run}").write_bytes(b"\0".join(os.fsencode(word) for word in words))
+        errors = os.open(directory / "shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            return os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-c", shim.BOOT, _LIBRARY, str(directory), str(launch.run)],
+                launch.env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, notice, shim.NOTIFY_FD),
+                    (os.POSIX_SPAWN_DUP2, null, 0),
+                    (os.POSIX_SPAWN_DUP2, null, 1),
+                    (os.POSIX_SPAWN_DUP2, errors, 2),
+                ],
+                setsigmask=(),
+            )
+        finally:
+            os.close(errors)
+            os.close(null)
+
+    def _prove(self, replica_id: str, run: int) -> Observed | None:
+        """What the records prove about a run that nobody watches; None when its shim runs."""
+        directory = self._where.replica_dir(replica_id)
+        if (ended := _ended(directory, run)) is not None:
+            return ended
+        if (record := read_run(directory, run)) is not None:
+            fd = open_process(record.shim_pid, record.shim_start, record.boot_id)
+            if fd is None:
+                ended = _ended(directory, run)  # it may have written its last record between the two looks
+                return ended if ended is not None else self._without_shim(directory, run)
+            os.close(fd)
+            return None
+        return _cancel_launch(directory, run)
+
+    def _without_shim(self, directory: Path, run: int) -> Observed:
+        """The shim is dead and left no exit record. Its replica is killed, if it lives, before it counts as ended."""
+        record = read_run(directory, run)
+        if record is None:
+            return NeverStarted(run)
+        fd = open_process(record.pid, record.start, record.boot_id)
+        if fd is None:
+            return Ended(run=run, detail="its shim was killed and left no exit record")
+        try:
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
+            if not _wait(fd, ORPHAN_GRACE):
+                with suppress(ProcessLookupError):
+                    os.killpg(record.pid, signal.SIGKILL)
+            if not _wait(fd, ORPHAN_GRACE):
+                return Unproved(run, f"process {record.pid} does not end, even when killed")
+        finally:
+            os.close(fd)
+        return Ended(run=run, detail="its shim was killed; it was ended because nobody stored its output")
+
+    async def _recover_running(self, replica_id: str, run: int) -> Observed:
+        directory = self._where.replica_dir(replica_id)
+        record = read_run(directory, run)
+        fd = open_process(record.shim_pid, record.shim_start, record.boot_id) if record else None
+        if record is None or fd is None:
+            ended = _ended(directory, run)
+            return ended if ended is not None else await asyncio.to_thread(self._without_shim, directory, run)
+        self._watch(replica_id, run, record.shim_pid, fd, record.pid)
+        return Running(run=run, pid=record.pid)
+
+    def _watch(self, replica_id: str, run: int, shim_pid: int, fd: int, pid: int) -> None:
+        self._watched[replica_id] = _Watched(run, shim_pid, fd, pid)
+        asyncio.get_running_loop().add_reader(fd, self._shim_ended, replica_id)
+
+    def _shim_ended(self, replica_id: str) -> None:
+        watched = self._watched.pop(replica_id)
+        asyncio.get_running_loop().remove_reader(watched.fd)
+        os.close(watched.fd)
+        _reap(watched.shim_pid)
+        directory = self._where.replica_dir(replica_id)
+        if (ended := _ended(directory, watched.run)) is not None:
+            self._on_end(replica_id, ended)
+        else:
+            self._tasks.start(
+                self._end_orphan(replica_id, directory, watched.run), f"end {replica_id} without its shim"
+            )
+
+    async def _end_orphan(self, replica_id: str, directory: Path, run: int) -> None:
+        while isinstance(observed := await asyncio.to_thread(self._without_shim, directory, run), Unproved):
+            log.warning("replica %s: %s", replica_id, observed.detail)
+        self._on_end(replica_id, observed if isinstance(observed, Ended) else Ended(run=run))
+
+    async def _abandon(self, shim_pid: int, directory: Path, run: int) -> None:
+        """End a shim that did not start its replica."""
+        (directory / f"launch-{run}").unlink(missing_ok=True)
+        with suppress(ProcessLookupError):
+            os.kill(shim_pid, signal.SIGUSR2)
+            fd = os.pidfd_open(shim_pid)
+            try:
+                if not await asyncio.to_thread(_wait, fd, ORPHAN_GRACE):
+                    os.kill(shim_pid, signal.SIGKILL)
+                    await asyncio.to_thread(_wait, fd, ORPHAN_GRACE)
+            finally:
+                os.close(fd)
+        _reap(shim_pid)
+
+    def _signal(self, replica_id: str, number: signal.Signals) -> None:
+        if watched := self._watched.get(replica_id):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(watched.fd, number)
+
+
+def _ended(directory: Path, run: int) -> Ended | None:
+    record = read_exit(directory, run)
+    if record is None:
+        return None
+    return Ended(
+        run=run,
+        code=record.code,
+        signal=record.signal or None,
+        oom_kills=record.oom_kills,
+        at=record.at,
+        spawned=record.spawned,
+    )
+
+
+def _cancel_launch(directory: Path, run: int) -> Observed | None:
+    """Make sure that a launch without any record cannot happen any more; None when a shim is just doing it."""
+    if not directory.is_dir():
+        return NeverStarted(run)
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (directory / f"launch-{run}").unlink(missing_ok=True)
+    except BlockingIOError:
+        return Unproved(run, "a shim holds its lock and has not said yet what it runs")
+    finally:
+        os.close(lock)
+    return NeverStarted(run)
+
+
+def _wait(fd: int, seconds: float) -> bool:
+    """Wait for a pidfd; whether the process ended in time."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _reap(pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _resolve(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+async def _first_line(fd: int) -> str:
+    """What a shim says of its start; empty when it ended without a word or took too long."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, _resolve, done)
+    try:
+        async with asyncio.timeout(SPAWN_TIMEOUT):
+            await done
+        return os.read(fd, 4096).decode(errors="replace").strip()
+    except TimeoutError:
+        return f"its shim did not start it within {SPAWN_TIMEOUT:.0f} s"
+    finally:
+        loop.remove_reader(fd)

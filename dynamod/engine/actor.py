@@ -1,0 +1,259 @@
+"""One graph's reconcile loop: observed → plan → execute, woken by changes and by deadlines, never by a clock tick."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from dynamo.sdk.spec import RestartSpec
+from dynamod.core import transitions
+from dynamod.core.errors import EngineError
+from dynamod.core.planner import plan
+from dynamod.core.records import Goal, ReplicaRecord
+from dynamod.core.steps import Step, Steps, World
+from dynamod.core.summary import summarise
+from dynamod.core.transitions import End
+from dynamod.drivers.base import Driver, Ended, LaunchError
+from dynamod.drivers.environment import launch_of, sockets_dir
+from dynamod.engine.core import Core
+from dynamod.engine.submission import new_replica
+from dynamod.engine.turn import Turn
+from dynamod.schema.states import Action, OperationKind, Reason, ReplicaState
+
+log = logging.getLogger(__name__)
+
+Observation = Callable[[ReplicaRecord, float], ReplicaRecord]
+Effect = Callable[[], None]
+_STORE_RETRY = 1.0
+
+
+class GraphActor:
+    """Owns one graph: every change of it and its replicas is made under `lock`."""
+
+    def __init__(self, core: Core, graph_id: str, on_gone: Callable[[str], None]) -> None:
+        self.core = core
+        self.graph_id = graph_id
+        self.lock = asyncio.Lock()
+        self._inbox: deque[tuple[str, Observation]] = deque()
+        self._dirty = asyncio.Event()
+        self._on_gone = on_gone
+        self._turned = asyncio.Condition()
+        self.gone = False
+
+    def wake(self) -> None:
+        """Look again soon."""
+        self._dirty.set()
+
+    def observe(self, replica_id: str, observation: Observation) -> None:
+        """Something was learned about a replica: `observation` maps its record to the new one."""
+        self._inbox.append((replica_id, observation))
+        self._dirty.set()
+
+    def ended(self, replica_id: str, ended: Ended) -> None:
+        """A run is over, as the driver saw it."""
+        end = End(ended.code, ended.signal, ended.oom_kills, ended.at, ended.detail)
+
+        def apply(record: ReplicaRecord, now: float) -> ReplicaRecord:
+            if record.run != ended.run or not record.state.holds_process:
+                return record
+            return transitions.ended(record, end, self._restart_policy(record), now, self.core.chance())
+
+        self.observe(replica_id, apply)
+
+    async def run(self) -> None:
+        """Reconcile until the graph is gone or the owner cancels this."""
+        while not self.gone:
+            self._dirty.clear()
+            async with self.lock:
+                look_again_at = await self._settle()
+            async with self._turned:
+                self._turned.notify_all()
+            if self.gone:
+                break
+            try:
+                timeout = None if look_again_at is None else max(look_again_at - self.core.now(), 0.0)
+                async with asyncio.timeout(timeout):
+                    await self._dirty.wait()
+            except TimeoutError:
+                pass
+        self._on_gone(self.graph_id)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return when `condition` holds; it is looked at after every turn. The caller sets the deadline."""
+        async with self._turned:
+            await self._turned.wait_for(lambda: self.gone or condition())
+
+    async def _settle(self) -> float | None:
+        """Take turns until there is nothing to write; returns when to look again."""
+        while True:
+            taken = list(self._inbox)
+            self._inbox.clear()
+            try:
+                changed, look_again_at = await self._turn(taken)
+            except EngineError as error:
+                log.error("graph %s: %s", self.graph_id, error)
+                self._inbox.extendleft(reversed(taken))
+                return self.core.now() + _STORE_RETRY
+            if self.gone or not (changed or self._inbox):
+                return look_again_at
+
+    async def _turn(self, taken: list[tuple[str, Observation]]) -> tuple[bool, float | None]:
+        core = self.core
+        turn = Turn(core.memory, self.graph_id, core.now())
+        effects: list[Effect] = []
+        for replica_id, observation in taken:
+            self._observed(turn, replica_id, observation, effects)
+        steps = plan(self._world(turn), turn.now)
+        if steps.give_up:
+            self._fall_back(turn, steps.give_up)
+        else:
+            for step in steps.steps:
+                self._apply(turn, step, effects)
+            self._summarise(turn, steps)
+        self._release_claims(turn)
+        remove = turn.graph.goal is Goal.REMOVE and not turn.replicas
+        if remove:
+            turn.remove_graph()
+        changed = await turn.commit(core.store, core.feed)
+        self.gone = self.gone or remove
+        for effect in effects:
+            effect()
+        return changed, steps.look_again_at
+
+    def _world(self, turn: Turn) -> World:
+        core = self.core
+        return World(
+            graph=turn.graph,
+            revisions=turn.revisions,
+            replicas=turn.replicas,
+            devices=core.gpus.devices,
+            claims=core.gpus.claimed(),
+            allocate_gpus=core.options.allocate_gpus,
+        )
+
+    def _observed(self, turn: Turn, replica_id: str, observation: Observation, effects: list[Effect]) -> None:
+        before = turn.replica(replica_id)
+        if before is None:
+            return
+        after = observation(before, turn.now)
+        turn.put_replica(after)
+        if after.pid is not None and before.pid is None and after.doom is not None:
+            effects.append(lambda: self._driver(after).terminate(after.id))  # doomed while it was being started
+
+    def _apply(self, turn: Turn, step: Step, effects: list[Effect]) -> None:
+        if step.kind is OperationKind.CREATE and step.index is not None:
+            record = new_replica(turn.graph, step.service, step.index, turn.now)
+            turn.put_replica(replace(record, reason=step.reason, message=step.cause))
+            return
+        record_or_none = turn.replica(step.replica or "")
+        if record_or_none is None:
+            return
+        record = record_or_none
+        driver = self._driver(record)
+        if step.kind is OperationKind.WAIT:
+            if (record.reason, record.message) != (step.reason, step.cause):
+                turn.put_replica(
+                    replace(
+                        record,
+                        state=ReplicaState.PENDING,
+                        reason=step.reason,
+                        message=step.cause,
+                        updated_at=turn.now,
+                    )
+                )
+        elif step.kind is OperationKind.START:
+            turn.put_replica(transitions.launching(record, step.gpus, step.placement, turn.now))
+            self.core.gpus.reserve(turn, record.id, step.gpus, step.slots)
+            effects.append(lambda: self._start(record.id))
+        elif step.kind is OperationKind.STOP and step.doom is not None:
+            turn.put_replica(transitions.doomed(record, step.doom, turn.now))
+            effects.append(lambda: driver.terminate(record.id))
+        elif step.kind is OperationKind.KILL:
+            turn.put_replica(transitions.kill_sent(record, turn.now))
+            effects.append(lambda: driver.kill(record.id))
+        elif step.kind is OperationKind.REMOVE:
+            turn.remove_replica(record.id)
+            if turn.graph.goal is Goal.REMOVE:  # a replaced replica's log stays for whoever asks why it was replaced
+                effects.append(lambda: self._forget(driver, record.id))
+
+    def _summarise(self, turn: Turn, steps: Steps) -> None:
+        graph = turn.graph
+        if steps.settled and graph.goal is Goal.RUN and graph.stable != graph.revision:
+            graph = replace(graph, stable=graph.revision)
+            turn.note(Action.ROLLOUT_FINISHED, Reason.ALL_READY, f"revision {graph.revision} is ready")
+            for replica in turn.replicas:
+                turn.put_replica(replace(replica, revision=graph.revision))
+        target = turn.revisions[graph.revision]
+        wanted = sum(graph.wanted(service) for service in target.spec.services)
+        state, reason, message = summarise(graph, turn.replicas, wanted, steps.settled)
+        turn.put_graph(replace(graph, state=state, reason=reason, message=message))
+
+    def _fall_back(self, turn: Turn, cause: str) -> None:
+        """Give a revision up: the last one that worked comes back, as a new revision."""
+        graph = turn.graph
+        number = max(turn.revisions) + 1
+        stable = turn.revisions[graph.stable]
+        message = f"revision {graph.revision} was given up for {graph.stable}: {cause}"
+        turn.put_revision(replace(stable, number=number, cause=message, created_at=turn.now))
+        turn.put_graph(replace(graph, revision=number))
+        turn.note(Action.ROLLOUT_FAILED, Reason.ROLLED_BACK, message)
+
+    def _release_claims(self, turn: Turn) -> None:
+        """A replica that will not run again by itself gives its devices back, once their memory is free."""
+        for replica_id in {claim.replica_id for claim in self.core.memory.claims.values() if not claim.releasing}:
+            known = self.core.memory.replicas.get(replica_id)
+            if known is None or known.graph_id != self.graph_id:
+                continue
+            record = turn.replica(replica_id)
+            if record is None or record.state in (ReplicaState.EXITED, ReplicaState.FAILED):
+                self.core.gpus.release(turn, replica_id)
+
+    def _start(self, replica_id: str) -> None:
+        self.core.tasks.start(self._launch(replica_id), f"start {replica_id}")
+
+    async def _launch(self, replica_id: str) -> None:
+        core = self.core
+        async with core.starting:
+            record = core.memory.replicas.get(replica_id)
+            if record is None or record.state is not ReplicaState.STARTING:
+                if record is not None and record.state.holds_process:  # doomed before its turn came
+                    self.ended(replica_id, Ended(run=record.run, detail="it was stopped before it had started"))
+                return
+            run = record.run
+            revision = core.memory.revisions[record.graph_id][record.revision]
+            launch = launch_of(record, revision, core.around, gpus=core.options.allocate_gpus)
+            try:
+                sockets_dir(core.where, record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
+                running = await self._driver(record).start(launch)
+            except (LaunchError, OSError) as error:
+                text = str(error)
+                self.observe(replica_id, lambda r, now: self._launch_failed(r, run, text, now))
+                return
+
+        def apply(r: ReplicaRecord, now: float) -> ReplicaRecord:
+            if r.run != run or not r.state.holds_process:
+                return r
+            return transitions.launched(r, running.pid or None, running.container, core.host, now)
+
+        self.observe(replica_id, apply)
+
+    def _launch_failed(self, record: ReplicaRecord, run: int, text: str, now: float) -> ReplicaRecord:
+        if record.run != run or not record.state.holds_process:
+            return record
+        return transitions.launch_failed(record, text, self._restart_policy(record), now, self.core.chance())
+
+    def _forget(self, driver: Driver, replica_id: str) -> None:
+        self.core.tasks.start(driver.remove(replica_id), f"remove {replica_id}")
+
+    def _restart_policy(self, record: ReplicaRecord) -> RestartSpec:
+        revision = self.core.memory.revisions[record.graph_id].get(record.revision)
+        if revision is None or record.service not in revision.spec.service_names():
+            return RestartSpec()
+        return revision.spec.service(record.service).restart
+
+    def _driver(self, record: ReplicaRecord) -> Driver:
+        return self.core.drivers[record.driver]

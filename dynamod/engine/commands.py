@@ -1,0 +1,244 @@
+"""What can be told to an engine. Every command is checked, written with its events, and carried out by the actors.
+
+`actor` is who asks (`user:<uid>`, `token:<name>`): it stands in the audit trail.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from dynamod.core import transitions
+from dynamod.core.allocation import shortage
+from dynamod.core.errors import Conflict, GpuShortage, Invalid, NotFound, PreconditionFailed
+from dynamod.core.records import Doom, Goal, GraphRecord, RevisionRecord, Then
+from dynamod.core.revisions import submitted_digest
+from dynamod.core.steps import DEFAULT_DRAIN
+from dynamod.engine.base import EngineBase
+from dynamod.engine.submission import check, new_graph, revision_of
+from dynamod.engine.turn import Turn
+from dynamod.schema.graphs import Graph, GraphSubmit, RestartRequest, RollbackRequest, StopRequest
+from dynamod.schema.states import Action, Reason, ReplicaState
+
+MAX_REPLICAS = 1024
+
+
+class Commands(EngineBase):
+    async def submit(self, request: GraphSubmit, *, actor: str) -> tuple[Graph, bool]:
+        """Create a graph, or a new revision of it; whether anything changed. The same submission twice changes nothing.
+
+        Raises:
+            Invalid, GpuShortage, Conflict: nothing has changed.
+        """
+        core = self._open_for_change()
+        name = check(request)
+        if request.driver not in core.drivers:
+            raise Invalid(
+                f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(core.drivers)}"
+            )
+        known = core.memory.find(request.project, name)
+        if known is None:
+            return await self._create(request, name, actor), True
+        async with self._actor(known).lock:
+            graph = core.memory.graph(request.project, name)
+            changed = await self._revise(graph, request, actor)
+        self._actor(graph).wake()
+        return self._view(core.memory.graph(request.project, name)), changed
+
+    async def scale(
+        self, project: str, graph: str, service: str, replicas: int, *, actor: str, if_match: str | None = None
+    ) -> Graph:
+        """Set how many replicas a service has.
+
+        Raises:
+            NotFound, Invalid, PreconditionFailed, GpuShortage: nothing has changed.
+        """
+        core = self._open_for_change()
+        if not 0 <= replicas <= MAX_REPLICAS:
+            raise Invalid(f"must be between 0 and {MAX_REPLICAS}, not {replicas}", field="replicas")
+        async with self._actor(core.memory.graph(project, graph)).lock:
+            record = self._matching(project, graph, if_match)
+            spec = core.memory.target(record).spec
+            if service not in spec.service_names():
+                raise NotFound("service", service, known=spec.service_names())
+            scale = {**record.scale, service: replicas}
+            if replicas == spec.service(service).workers:
+                del scale[service]
+            self._check_gpus(record.id, core.memory.target(record), scale)
+            turn = Turn(core.memory, record.id, core.now(), actor)
+            if scale != record.scale:
+                turn.put_graph(replace(record, scale=scale))
+                was = record.wanted(spec.service(service))
+                reason = Reason.SCALED_UP if replicas > was else Reason.SCALED_DOWN
+                turn.note(Action.SERVICE_SCALED, reason, f"{service}: {was} -> {replicas} replicas", service=service)
+            await turn.commit(core.store, core.feed)
+        return self._changed(record)
+
+    async def restart(self, project: str, graph: str, request: RestartRequest, *, actor: str) -> Graph:
+        """Restart all replicas, those of one service, or one; with a fresh budget, whatever state they are in."""
+        core = self._open_for_change()
+        async with self._actor(core.memory.graph(project, graph)).lock:
+            record = core.memory.graph(project, graph)
+            if record.goal is not Goal.RUN:
+                raise Conflict(f"graph {graph!r} is stopped", remedy="start it instead")
+            spec = core.memory.target(record).spec
+            if request.service is not None and request.service not in spec.service_names():
+                raise NotFound("service", request.service, known=spec.service_names())
+            mine = core.memory.of_graph(record.id)
+            if request.replica is not None and request.replica not in {r.id for r in mine}:
+                raise NotFound("replica", request.replica, known=[r.id for r in mine])
+            turn = Turn(core.memory, record.id, core.now(), actor)
+            doomed = []
+            for replica in mine:
+                if request.service not in (None, replica.service) or request.replica not in (None, replica.id):
+                    continue
+                if replica.doom is not None:
+                    continue
+                timeout = DEFAULT_DRAIN
+                if replica.service in spec.service_names():
+                    timeout = spec.service(replica.service).drain_timeout
+                doom = Doom(Reason.RESTART_REQUESTED, Then.RESTART, turn.now + timeout, "a restart was asked for")
+                turn.put_replica(transitions.doomed(replica, doom, turn.now))
+                doomed.append(replica)
+            await turn.commit(core.store, core.feed)
+            for replica in doomed:
+                core.drivers[replica.driver].terminate(replica.id)
+        return self._changed(record)
+
+    async def stop_graph(self, project: str, graph: str, request: StopRequest, *, actor: str) -> Graph:
+        """Drain and stop every replica, callers before what they call. The graph stays and can be started again."""
+        if request.timeout is not None and not 0 <= request.timeout <= 86400:
+            raise Invalid(f"must be between 0 and 86400 seconds, not {request.timeout:g}", field="timeout")
+        return await self._aim(project, graph, Goal.STOP, Reason.STOP_REQUESTED, actor, request.timeout)
+
+    async def start_graph(self, project: str, graph: str, *, actor: str) -> Graph:
+        """Start a stopped graph, or give the failed replicas of a running one a fresh budget."""
+        return await self._aim(project, graph, Goal.RUN, Reason.SUBMITTED, actor, None)
+
+    async def remove(self, project: str, graph: str, *, actor: str) -> None:
+        """Stop a graph and forget it, its revisions and its logs, once all replicas have ended."""
+        await self._aim(project, graph, Goal.REMOVE, Reason.REMOVE_REQUESTED, actor, None)
+
+    async def rollback(self, project: str, graph: str, request: RollbackRequest, *, actor: str) -> Graph:
+        """Bring an earlier revision back, as a new one. `to` None: the last different one before the current."""
+        core = self._open_for_change()
+        async with self._actor(core.memory.graph(project, graph)).lock:
+            record = core.memory.graph(project, graph)
+            known = core.memory.revisions[record.id]
+            now = known[record.revision]
+            if request.to is None:
+                earlier = [n for n in sorted(known) if n < record.revision and known[n].digest != now.digest]
+                if not earlier:
+                    raise Conflict(f"graph {graph!r} has no earlier revision to go back to")
+                chosen = known[earlier[-1]]
+            elif request.to in known:
+                chosen = known[request.to]
+            else:
+                raise NotFound("revision", str(request.to), known=[str(n) for n in known])
+            self._check_gpus(record.id, chosen, record.scale)
+            if chosen.digest != now.digest:
+                turn = Turn(core.memory, record.id, core.now(), actor)
+                number = max(known) + 1
+                turn.put_revision(
+                    replace(chosen, number=number, cause=f"rollback to revision {chosen.number}", created_at=turn.now)
+                )
+                turn.put_graph(replace(record, revision=number, scale={}))
+                turn.note(Action.ROLLOUT_STARTED, Reason.ROLLED_BACK, f"back to revision {chosen.number}")
+                await turn.commit(core.store, core.feed)
+        return self._changed(record)
+
+    async def _create(self, request: GraphSubmit, name: str, actor: str) -> Graph:
+        core = self.core
+        record = new_graph(request, name, core.now())
+        revision = revision_of(request, record.id, 1, "submitted", core.now())
+        self._check_gpus(record.id, revision, {})
+        turn = Turn(core.memory, record.id, core.now(), actor)
+        turn.create_graph(record)
+        turn.put_revision(revision)
+        turn.note(Action.GRAPH_CREATED, Reason.SUBMITTED, f"revision 1 of {request.spec.target}")
+        await turn.commit(core.store, core.feed)
+        self._adopt_graph(record)
+        return self._view(record)
+
+    async def _revise(self, graph: GraphRecord, request: GraphSubmit, actor: str) -> bool:
+        core = self.core
+        if graph.goal is Goal.REMOVE:
+            raise Conflict(f"graph {graph.name!r} is being removed", remedy="submit it again once it is gone")
+        if graph.driver != request.driver:
+            raise Conflict(
+                f"graph {graph.name!r} runs on driver {graph.driver!r}", remedy="remove it first, or use another name"
+            )
+        now = core.memory.target(graph)
+        digest = submitted_digest(request.spec, request.envs, request.build)
+        if digest == now.digest and graph.goal is Goal.RUN:
+            return False
+        turn = Turn(core.memory, graph.id, core.now(), actor)
+        if digest != now.digest:
+            number = max(core.memory.revisions[graph.id]) + 1
+            revision = revision_of(request, graph.id, number, "submitted", turn.now)
+            unchanged = {s.name for s in revision.spec.services if s in now.spec.services}
+            scale = {name: count for name, count in graph.scale.items() if name in unchanged}
+            self._check_gpus(graph.id, revision, scale)
+            turn.put_revision(revision)
+            graph = replace(graph, revision=number, scale=scale)
+        turn.put_graph(replace(graph, goal=Goal.RUN, stop_timeout=None))
+        turn.note(Action.GRAPH_UPDATED, Reason.SUBMITTED, f"revision {graph.revision}")
+        if digest != now.digest:
+            turn.note(Action.ROLLOUT_STARTED, Reason.ROLLING_UPDATE, f"revision {now.number} -> {graph.revision}")
+        await turn.commit(core.store, core.feed)
+        return True
+
+    async def _aim(
+        self, project: str, graph: str, goal: Goal, reason: Reason, actor: str, timeout: float | None
+    ) -> Graph:
+        core = self._open_for_change()
+        async with self._actor(core.memory.graph(project, graph)).lock:
+            record = core.memory.graph(project, graph)
+            if record.goal is Goal.REMOVE and goal is not Goal.REMOVE:
+                raise Conflict(f"graph {graph!r} is being removed")
+            turn = Turn(core.memory, record.id, core.now(), actor)
+            if goal is Goal.RUN:
+                if record.goal is not Goal.RUN:
+                    self._check_gpus(record.id, core.memory.target(record), record.scale)
+                for replica in core.memory.of_graph(record.id):
+                    if replica.state in (ReplicaState.FAILED, ReplicaState.EXITED) and replica.doom is None:
+                        turn.put_replica(transitions.revived(replica, reason, replica.revision, turn.now))
+            if (record.goal, record.stop_timeout) != (goal, timeout):
+                turn.put_graph(replace(record, goal=goal, stop_timeout=timeout))
+                turn.note(Action.GRAPH_UPDATED, reason, f"wanted: {goal}")
+            await turn.commit(core.store, core.feed)
+        return self._changed(record)
+
+    def _matching(self, project: str, graph: str, if_match: str | None) -> GraphRecord:
+        record = self.core.memory.graph(project, graph)
+        if if_match is not None and if_match.strip('"') != str(record.version):
+            raise PreconditionFailed(graph, if_match.strip('"'), str(record.version))
+        return record
+
+    def _changed(self, record: GraphRecord) -> Graph:
+        """Wake the graph's actor and show the graph as it is now."""
+        self._actor(record).wake()
+        return self._view(self.core.memory.graphs.get(record.id, record))
+
+    def _check_gpus(self, graph_id: str, revision: RevisionRecord, scale: dict[str, int]) -> None:
+        """Too few GPUs is an error that says what is missing, never a warning."""
+        core = self.core
+        devices = core.gpus.devices
+        if devices is None or not core.options.allocate_gpus:
+            return
+        wanted = [
+            service.resources.gpu
+            for service in revision.spec.services
+            for _ in range(scale.get(service.name, service.workers))
+            if service.resources.gpu
+        ]
+        own = {replica.id for replica in core.memory.of_graph(graph_id)}
+        others = [claim for claim in core.gpus.claimed() if claim.holder not in own]
+        refused = shortage(devices, others, wanted)
+        if refused is not None:
+            total = sum(wanted)
+            raise GpuShortage(
+                f"the graph wants {total:g} GPUs in all: {refused.detail}",
+                wanted=total,
+                available=refused.available,
+                reasons=refused.reasons,
+            )

@@ -1,0 +1,45 @@
+"""What the parts of an engine share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+from dynamo.runtime.discovery.local import LocalDiscoveryServer
+
+from dynamod.drivers.base import Driver
+from dynamod.drivers.environment import Surroundings
+from dynamod.engine.feed import Feed
+from dynamod.engine.gpus import GpuLedger
+from dynamod.engine.memory import Memory
+from dynamod.engine.options import EngineOptions
+from dynamod.schema.locations import Locations
+from dynamod.store.database import Store
+from dynamod.tasks import OwnedTasks
+
+
+@dataclass
+class Core:
+    """One running engine's parts."""
+
+    where: Locations
+    options: EngineOptions
+    store: Store
+    feed: Feed
+    memory: Memory
+    discovery: LocalDiscoveryServer
+    around: Surroundings
+    gpus: GpuLedger
+    tasks: OwnedTasks
+    starting: asyncio.Semaphore
+    host: str
+    drivers: dict[str, Driver] = field(default_factory=dict)
+
+    def now(self) -> float:
+        """Seconds since the epoch: written down, and compared over restarts of the engine."""
+        return time.time()
+
+    def chance(self) -> float:
+        return random.random()

@@ -1,0 +1,223 @@
+"""`Engine`: store, planner, drivers and observers as one library object. The daemon and `serve` both are this."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import stat
+from functools import partial
+from pathlib import Path
+
+from dynamo.runtime.discovery.local import LocalDiscoveryServer
+
+from dynamo.runtime.discovery.base import Discovery
+from dynamod.core.errors import Unavailable
+from dynamod.core.records import Goal, GraphRecord
+from dynamod.drivers.base import Ended
+from dynamod.drivers.environment import Surroundings
+from dynamod.drivers.process import ProcessDriver
+from dynamod.engine.actor import GraphActor
+from dynamod.engine.commands import Commands
+from dynamod.engine.core import Core
+from dynamod.engine.feed import Feed
+from dynamod.engine.gpus import GpuLedger
+from dynamod.engine.memory import Memory
+from dynamod.engine.options import EngineOptions
+from dynamod.engine.queries import Queries
+from dynamod.engine.readiness import StatusWatch
+from dynamod.engine.recovery import recover
+from dynamod.schema.graphs import StopRequest
+from dynamod.schema.locations import Locations
+from dynamod.schema.states import Action, GraphState
+from dynamod.store.changes import Draft, Transaction
+from dynamod.store.database import Store
+from dynamod.store.queries import everything
+from dynamod.tasks import OwnedTasks
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 600.0
+"""Seconds to wait at most for all graphs to stop, beyond what their own drain timeouts allow."""
+
+
+class Engine(Commands, Queries):
+    """One engine per state directory. Start it, use it from one event loop, stop it."""
+
+    def __init__(self, where: Locations, *, options: EngineOptions | None = None) -> None:
+        super().__init__()
+        self.where = where
+        self.options = options or EngineOptions()
+        self._tasks = OwnedTasks()
+        self._watches: dict[str, StatusWatch] = {}
+        self._lock: int | None = None
+
+    async def start(self) -> None:
+        """Open the store, host discovery, and take up what an earlier engine left.
+
+        Raises:
+            Unavailable: another engine uses this state directory, or its run directory is not private.
+            StoreError: the database cannot be opened or migrated.
+        """
+        await asyncio.to_thread(self._prepare)
+        store = None
+        discovery = LocalDiscoveryServer(self.where.discovery_socket)
+        try:
+            store = await Store.open(self.where.database, self.options.database_url)
+            memory = Memory(await store.read(everything))
+            await discovery.start()
+        except BaseException:
+            if store is not None:
+                await store.close()
+            self._unlock()
+            raise
+        around = Surroundings(self.where, self.options.environ, self.discovery_url, self.options.request_plane)
+        self._core = Core(
+            where=self.where,
+            options=self.options,
+            store=store,
+            feed=Feed(store, self.options.subscriber_backlog),
+            memory=memory,
+            discovery=discovery,
+            around=around,
+            gpus=GpuLedger(memory),
+            tasks=OwnedTasks(),
+            starting=asyncio.Semaphore(self.options.parallel_starts),
+            host=socket.gethostname(),
+        )
+        self._core.drivers["process"] = ProcessDriver(self.where, self._ended)
+        await self._tell(Action.DAEMON_STARTED)
+        for record in list(memory.graphs.values()):
+            self._adopt_graph(record)
+
+    async def stop(self, *, stop_graphs: bool = False) -> None:
+        """Let go of everything. Replicas run on, unless `stop_graphs` drains and stops them first."""
+        if self._core is None:
+            return
+        core = self._core
+        if stop_graphs:
+            await self._stop_graphs()
+        self._stopping = True
+        await self._tell(Action.DAEMON_STOPPED)
+        core.feed.close()
+        await core.tasks.close()
+        await self._tasks.close()
+        for watch in self._watches.values():
+            watch.close()
+        for driver in core.drivers.values():
+            await driver.close()
+        await core.discovery.stop()
+        await core.store.close()
+        self._core = None
+        self._unlock()
+
+    async def __aenter__(self) -> Engine:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def discovery_url(self) -> str:
+        """What replicas and other clients of the runtime connect to."""
+        return f"unix://{self.where.discovery_socket}"
+
+    @property
+    def discovery(self) -> Discovery:
+        """The discovery store, in process. Whoever takes one closes it."""
+        return self.core.discovery.discovery()
+
+    @staticmethod
+    def scope(project: str, graph: str) -> str:
+        """The part of the discovery store that a graph lives in."""
+        return f"{project}/{graph}"
+
+    def _adopt_graph(self, record: GraphRecord) -> None:
+        """Give a graph its actor, and find out what its replicas have been doing."""
+        actor = GraphActor(self.core, record.id, self._graph_gone)
+        self._actors[record.id] = actor
+        watch = StatusWatch(actor, self.scope(record.project, record.name))
+        self._watches[record.id] = watch
+        self._tasks.start(self._drive(actor, watch), f"graph {record.name}")
+
+    async def _drive(self, actor: GraphActor, watch: StatusWatch) -> None:
+        await recover(actor, watch)
+        await actor.run()
+
+    def _graph_gone(self, graph_id: str) -> None:
+        self._actors.pop(graph_id, None)
+        if (watch := self._watches.pop(graph_id, None)) is not None:
+            watch.close()
+
+    def _ended(self, replica_id: str, ended: Ended) -> None:
+        record = self.core.memory.replicas.get(replica_id)
+        actor = self._actors.get(record.graph_id) if record is not None else None
+        if actor is not None:
+            actor.ended(replica_id, ended)
+
+    async def _stop_graphs(self) -> None:
+        core = self.core
+        waiting = []
+        for record in list(core.memory.graphs.values()):
+            actor = self._actors.get(record.id)
+            if actor is None:
+                continue
+            if record.goal is Goal.RUN:
+                await self.stop_graph(record.project, record.name, StopRequest(), actor="engine")
+            waiting.append(actor.wait_until(partial(_has_stopped, core.memory, record.id)))
+        self._stopping = True
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await asyncio.gather(*waiting)
+        except TimeoutError:
+            log.error("some replicas did not stop within %.0f s and are left to run", STOP_TIMEOUT)
+
+    async def _tell(self, action: Action) -> None:
+        core = self.core
+        transaction = Transaction()
+        transaction.event(Draft(at=core.now(), actor="engine", action=action, data={"pid": os.getpid()}))
+        await core.store.commit(transaction, core.feed.publish)
+
+    def _prepare(self) -> None:
+        for directory in (self.where.state_dir, self.where.run_dir, self.where.replicas_dir):
+            _private_directory(directory)
+        lock = os.open(self.where.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise Unavailable(
+                f"another dynamod (pid {holder}) uses {self.where.state_dir}",
+                remedy="stop it, or choose another state directory",
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _private_directory(directory: Path) -> None:
+    """Make it for this user alone, and refuse one that belongs to another (a name in /tmp can be taken)."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+    except OSError as error:
+        raise Unavailable(f"cannot use the directory {directory}: {error.strerror}") from None
+    if status.st_uid != os.getuid():
+        raise Unavailable(f"{directory} belongs to another user", remedy="choose another state directory")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        directory.chmod(0o700)
+
+
+def _has_stopped(memory: Memory, graph_id: str) -> bool:
+    graph = memory.graphs.get(graph_id)
+    return graph is None or graph.state is GraphState.STOPPED
+

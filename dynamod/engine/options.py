@@ -1,0 +1,34 @@
+"""How an engine is set up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """`environ` is what replicas inherit, and where DYNAMOD_GPUS, CUDA_VISIBLE_DEVICES (the pool) and
+    DYN_DISABLE_AUTO_GPU_ALLOCATION are read from.
+
+    `ephemeral`: a throw-away state directory (foreground serving). `database_url`: PostgreSQL in place of
+    the SQLite file. `contact_grace`: seconds without a status before a replica whose process lives counts as
+    out of contact; `adoption_grace` the same right after the engine itself has restarted.
+    """
+
+    ephemeral: bool = False
+    database_url: str | None = None
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    request_plane: str = "stream"
+    contact_grace: float = 2.0
+    adoption_grace: float = 15.0
+    parallel_starts: int = 16
+    subscriber_backlog: int = 10_000
+    events_kept: int = 200_000
+    inventory_timeout: float = 10.0
+    """Seconds that one reading of the GPU inventory may take."""
+
+    @property
+    def allocate_gpus(self) -> bool:
+        return self.environ.get("DYN_DISABLE_AUTO_GPU_ALLOCATION", "").lower() not in ("1", "true", "yes", "on")

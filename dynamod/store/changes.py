@@ -1,0 +1,129 @@
+"""A transaction as data: what is to be written, in order. The writer turns it into SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, delete, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dynamod.core.errors import Conflict
+from dynamod.core.records import ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
+from dynamod.schema.events import Event
+from dynamod.schema.states import Action, Reason
+from dynamod.store import tables
+
+_TABLES: dict[type[msgspec.Struct], Table] = {
+    GraphRecord: tables.graphs,
+    RevisionRecord: tables.revisions,
+    ReplicaRecord: tables.replicas,
+    ClaimRecord: tables.gpu_claims,
+}
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """An event without its sequence number, which the writer gives it."""
+
+    at: float
+    actor: str
+    action: Action
+    project: str | None = None
+    graph: str | None = None
+    service: str | None = None
+    replica: str | None = None
+    reason: Reason | None = None
+    message: str = ""
+    data: dict[str, Any] = {}
+
+
+@dataclass
+class Transaction:
+    """Changes that are written together or not at all, and the events that tell of them."""
+
+    operations: list[tuple[str, Table, dict[str, Any]]] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+
+    def put(self, record: GraphRecord | RevisionRecord | ReplicaRecord | ClaimRecord) -> None:
+        """Insert the record, or replace the one with its key."""
+        table = _TABLES[type(record)]
+        self.operations.append(("put", table, msgspec.structs.asdict(record)))
+
+    def put_row(self, table: Table, row: dict[str, Any]) -> None:
+        self.operations.append(("put", table, row))
+
+    def ensure_row(self, table: Table, row: dict[str, Any]) -> None:
+        """Insert the row unless its key is there."""
+        self.operations.append(("ensure", table, row))
+
+    def claim(self, record: ClaimRecord) -> None:
+        """Take a share of a device; the transaction fails when it is taken or the device would be oversold."""
+        self.operations.append(("claim", tables.gpu_claims, msgspec.structs.asdict(record)))
+
+    def delete(self, table: Table, **key: Any) -> None:
+        self.operations.append(("delete", table, key))
+
+    def event(self, draft: Draft) -> None:
+        self.drafts.append(draft)
+
+    def __bool__(self) -> bool:
+        return bool(self.operations or self.drafts)
+
+
+def write(connection: Connection, transaction: Transaction, next_seq: int) -> list[Event]:
+    """Write it all; events get the numbers from `next_seq` on.
+
+    Raises:
+        Conflict: a GPU share is taken already.
+    """
+    for kind, table, row in transaction.operations:
+        if kind in ("put", "ensure"):
+            _put(connection, table, row, replace=kind == "put")
+        elif kind == "claim":
+            _claim(connection, row)
+        else:
+            connection.execute(delete(table).filter_by(**row))
+    rows = [{"seq": next_seq + n, **msgspec.structs.asdict(draft)} for n, draft in enumerate(transaction.drafts)]
+    if rows:
+        connection.execute(insert(tables.events), rows)
+    return [event_of(row) for row in rows]
+
+
+def event_of(row: Any) -> Event:
+    """The wire form of a row of `events`."""
+    return Event(
+        seq=row["seq"],
+        at=datetime.fromtimestamp(row["at"], UTC),
+        actor=row["actor"],
+        action=row["action"],
+        project=row["project"],
+        graph=row["graph"],
+        service=row["service"],
+        replica=row["replica"],
+        reason=row["reason"],
+        message=row["message"],
+        data=row["data"],
+    )
+
+
+def _put(connection: Connection, table: Table, row: dict[str, Any], *, replace: bool) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    keys = [column.name for column in table.primary_key]
+    statement = dialect.insert(table)
+    if not replace:
+        connection.execute(statement.on_conflict_do_nothing(index_elements=keys), row)
+        return
+    changed = {name: statement.excluded[name] for name in row if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), row)
+
+
+def _claim(connection: Connection, row: dict[str, Any]) -> None:
+    claims = tables.gpu_claims
+    taken = connection.scalar(
+        select(func.sum(claims.c.share)).where(claims.c.uuid == row["uuid"], claims.c.replica_id != row["replica_id"])
+    )
+    if (taken or 0.0) + row["share"] > 1.0 + 1e-6:
+        raise Conflict(f"GPU {row['index']} ({row['uuid']}) is claimed already")
+    connection.execute(insert(claims), row)

@@ -1,0 +1,103 @@
+"""Schema migrations: run when the daemon starts, after a backup, and only when there is something to do.
+
+Alembic costs as much to import as the whole store, so it is imported only when the schema is not current.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+import dynamod
+from dynamod.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest migration; a test compares it with the scripts."""
+
+
+def scripts() -> Path:
+    """Where the migrations are: inside the package when installed, beside it in a checkout.
+
+    Raises:
+        StoreError: the installation is incomplete.
+    """
+    package = Path(dynamod.__file__).parent
+    for place in (package / "migrations", package.parent / "migrations"):
+        if (place / "env.py").is_file():
+            return place
+    raise StoreError("the migrations are missing from this installation", remedy="install dynamod again")
+
+
+def current(connection: Connection) -> str | None:
+    """The schema's revision; None for a database that is new."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+def migrate(engine: Engine, database: Path | None) -> Path | None:
+    """Bring the schema up to date; returns the backup that was made of an older one.
+
+    Raises:
+        StoreError: the schema is newer than this program, or a migration failed.
+    """
+    with engine.connect() as connection:
+        revision = current(connection)
+        connection.rollback()
+    if revision == HEAD:
+        return None
+    backup = None
+    if revision is not None and database is not None:
+        backup = _backup(engine, database, revision)
+    upgrade(engine, "head")
+    return backup
+
+
+def upgrade(engine: Engine, to: str) -> None:
+    """Run migrations up to revision `to`.
+
+    Raises:
+        StoreError: the schema is newer than this program, or a migration failed.
+    """
+    from alembic import command
+    from alembic.util import CommandError
+
+    with engine.begin() as connection:
+        try:
+            command.upgrade(_config(connection), to)
+        except CommandError as error:
+            raise StoreError(
+                f"the database's schema cannot be brought up to date: {error}",
+                remedy="use the version of dynamod that wrote it, or a newer one",
+            ) from error
+
+
+def downgrade(engine: Engine, to: str) -> None:
+    """Run migrations back to revision `to` (`base`: an empty database)."""
+    from alembic import command
+
+    with engine.begin() as connection:
+        command.downgrade(_config(connection), to)
+
+
+def _config(connection: Connection) -> Config:
+    from alembic.config import Config as AlembicConfig
+
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(scripts()))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _backup(engine: Engine, database: Path, revision: str) -> Path:
+    backup = database.with_name(f"{database.name}.before-{HEAD}-was-{revision}")
+    backup.unlink(missing_ok=True)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM INTO :path"), {"path": str(backup)})
+    return backup
