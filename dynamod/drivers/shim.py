@@ -14,8 +14,8 @@ that comes back can tell. In the replica directory:
 Both records are written to a temporary name and renamed. The replica gets the shim's own environment,
 /dev/null as stdin, one pipe as stdout and stderr, and a process group of its own, whose leftovers are
 killed when the main process ends. Signals to the shim: the first TERM or INT is passed on to the main process
-as TERM (a second would cut its drain short), USR2 kills its whole group. File descriptor 3, if open, is a pipe that gets one line: `ok` once the run
-record is there, or what went wrong.
+as TERM (a second would cut its drain short), USR2 kills its whole group. File descriptor 3, if open, is a pipe
+that gets one line: `ok` once the run record is there, or what went wrong.
 
 Standard library only, few modules of it, and no polling: it sleeps in poll(2) until there is output or a signal.
 """

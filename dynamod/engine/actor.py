@@ -66,21 +66,21 @@ class GraphActor:
 
     async def run(self) -> None:
         """Reconcile until the graph is gone or the owner cancels this."""
-        while not self.gone:
+        while True:
             self._dirty.clear()
             async with self.lock:
                 look_again_at = await self._settle()
             async with self._turned:
                 self._turned.notify_all()
             if self.gone:
-                break
+                self._on_gone(self.graph_id)
+                return
             try:
                 timeout = None if look_again_at is None else max(look_again_at - self.core.now(), 0.0)
                 async with asyncio.timeout(timeout):
                     await self._dirty.wait()
             except TimeoutError:
                 pass
-        self._on_gone(self.graph_id)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return when `condition` holds; it is looked at after every turn. The caller sets the deadline."""

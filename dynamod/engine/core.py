@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, field
 
 from dynamo.runtime.discovery.local import LocalDiscoveryServer
-
 from dynamod.drivers.base import Driver
 from dynamod.drivers.environment import Surroundings
 from dynamod.engine.feed import Feed

@@ -11,9 +11,8 @@ import stat
 from functools import partial
 from pathlib import Path
 
-from dynamo.runtime.discovery.local import LocalDiscoveryServer
-
 from dynamo.runtime.discovery.base import Discovery
+from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from dynamod.core.errors import Unavailable
 from dynamod.core.records import Goal, GraphRecord
 from dynamod.drivers.base import Ended
@@ -220,4 +219,3 @@ def _private_directory(directory: Path) -> None:
 def _has_stopped(memory: Memory, graph_id: str) -> bool:
     graph = memory.graphs.get(graph_id)
     return graph is None or graph.state is GraphState.STOPPED
-

@@ -7,11 +7,11 @@ import logging
 from functools import partial
 
 import msgspec
-from dynamo.runtime.status import ReplicaStatus, decode_status
 from msgspec.structs import replace
 
 from dynamo.runtime import keys
 from dynamo.runtime.discovery.base import Change
+from dynamo.runtime.status import ReplicaStatus, decode_status
 from dynamod.core import transitions
 from dynamod.core.records import ReplicaRecord
 from dynamod.engine.actor import GraphActor
