@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dynamo.runtime.errors import DynamoRuntimeError
     from dynamo.runtime.response import ResponseStream
     from dynamo.runtime.status import Address, Instance, ReplicaStatus
+    from dynamo.runtime.worker import dynamo_endpoint, dynamo_worker
 
 _HOMES = {
     "Address": "status",
@@ -32,6 +33,8 @@ _HOMES = {
     "ResponseStream": "response",
     "ServedEndpoint": "component",
     "current_request": "context",
+    "dynamo_endpoint": "worker",
+    "dynamo_worker": "worker",
 }
 
 __all__ = [
@@ -48,6 +51,8 @@ __all__ = [
     "ResponseStream",
     "ServedEndpoint",
     "current_request",
+    "dynamo_endpoint",
+    "dynamo_worker",
 ]
 
 

@@ -37,6 +37,7 @@ class Client:
         wait: float = 10.0,
     ) -> None:
         self.path = f"{namespace}/{component}/{endpoint}"
+        self._runtime = runtime
         self._plane = runtime.plane
         self._wait = wait
         self._instances = InstanceSet(
@@ -159,6 +160,7 @@ class Client:
     async def close(self) -> None:
         """Stop following discovery. Requests under way go on."""
         await self._instances.close()
+        self._runtime.disown(self)
 
     async def _start(self) -> Client:
         if not self._started:

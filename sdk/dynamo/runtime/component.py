@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dynamo.runtime.client import Client
 from dynamo.runtime.keys import instance_key
 from dynamo.runtime.observing import EndpointMetrics
+from dynamo.runtime.pubsub import Publisher, Subscription
 from dynamo.runtime.status import Instance, encode
 from dynamo.runtime.transport.base import Handler, HandlerFunction
 from dynamo.runtime.transport.codec import converter
@@ -26,6 +27,18 @@ class Namespace:
 
     def component(self, name: str) -> Component:
         return Component(self.runtime, self.name, name)
+
+    async def publish(self, subject: str, payload: Any) -> None:
+        """Send `payload` to everyone who is subscribed to `subject` now. Raises `DiscoveryError`."""
+        (await self.publisher(subject)).publish(payload)
+
+    async def publisher(self, subject: str) -> Publisher:
+        """This process's publisher on `subject`, registered. Raises `DiscoveryError`."""
+        return await self.runtime.publisher(self.name, subject).start()
+
+    def subscribe(self, subject: str) -> Subscription:
+        """The payloads published on `subject`: iterate it, or await it first to be connected already."""
+        return Subscription(self.runtime, self.name, subject)
 
 
 class Component:

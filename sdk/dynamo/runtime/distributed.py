@@ -20,6 +20,7 @@ from dynamo.runtime.errors import DiscoveryError
 from dynamo.runtime.keys import replica_key
 from dynamo.runtime.metrics import Registry, default_registry
 from dynamo.runtime.peer import Peer
+from dynamo.runtime.pubsub import Publisher
 from dynamo.runtime.settings import Settings, from_environment
 from dynamo.runtime.status import Address, ReplicaStatus, encode
 from dynamo.runtime.system import system_handlers
@@ -69,6 +70,7 @@ class DistributedRuntime:
         self._registrations: list[Registration] = []
         self._status: Registration | None = None
         self._reported: ReplicaStatus | None = None
+        self._publishers: dict[tuple[str, str], Publisher] = {}
         self._owned: list[Closable] = []
         self._cleanup: list[Callable[[], Awaitable[None]]] = []
         self._ended = asyncio.Event()
@@ -127,6 +129,10 @@ class DistributedRuntime:
     def namespace(self, name: str) -> Namespace:
         return Namespace(self, name)
 
+    def publisher(self, namespace: str, subject: str) -> Publisher:
+        """The one publisher of this process on a subject."""
+        return self._publishers.setdefault((namespace, subject), Publisher(self, namespace, subject))
+
     def peer(self, address: Address) -> Peer:
         """Calls to one process at its address, whatever it has registered."""
         return Peer(self.plane, address)
@@ -137,6 +143,11 @@ class DistributedRuntime:
     def address(self) -> Address:
         """Where this process is reached; complete once it serves."""
         return self.plane.address
+
+    @property
+    def serving(self) -> bool:
+        """Whether something of this process is registered."""
+        return bool(self._registrations)
 
     async def instance_id(self) -> int:
         """The id of this process's lease, granted at the first call. Raises `DiscoveryError`."""
@@ -186,7 +197,7 @@ class DistributedRuntime:
             if self._lease_watch is not None:
                 self._lease_watch.cancel()
                 await asyncio.gather(self._lease_watch, return_exceptions=True)
-            for owned in self._owned:
+            for owned in list(self._owned):
                 await owned.close()
             if self._lease is not None:
                 with contextlib.suppress(DiscoveryError):
