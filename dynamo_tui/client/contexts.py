@@ -107,9 +107,14 @@ def choose(environ: Mapping[str, str], name: str | None = None) -> Choice:
         token = context.token or (environ.get("DYNAMOD_TOKEN") if context.url else None)
         return Choice(_checked(msgspec.structs.replace(context, name=name, token=token)))
     if name != LOCAL:
-        known = ", ".join([LOCAL, *sorted(file.contexts)])
-        raise ContextError(f"there is no context {name!r}; there are {known}", remedy="add it: `dynamoctl config set`")
+        raise unknown_context(name, file)
     return _choose_local(environ)
+
+
+def unknown_context(name: str, file: ContextFile) -> ContextError:
+    """The error for a name that no context has; it lists those that there are."""
+    known = ", ".join([LOCAL, *sorted(file.contexts)])
+    return ContextError(f"there is no context {name!r}; there are {known}", remedy="add it: `dynamoctl config set`")
 
 
 def local_context(environ: Mapping[str, str]) -> Context:

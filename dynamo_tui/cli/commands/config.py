@@ -20,8 +20,8 @@ from dynamo_tui.client.contexts import (
     local_context,
     running_serves,
     save_contexts,
+    unknown_context,
 )
-from dynamo_tui.client.errors import ContextError
 
 
 class ContextRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +118,7 @@ def use_context(name: str) -> None:
     path = contexts_file(os.environ)
     file = load_contexts(path)
     if name != LOCAL and name not in file.contexts:
-        known = ", ".join([LOCAL, *sorted(file.contexts)])
-        raise ContextError(f"there is no context {name!r}; there are {known}", remedy="add it: `dynamoctl config set`")
+        raise unknown_context(name, file)
     file.current = name
     save_contexts(path, file)
     if override := os.environ.get("DYNAMOD_CONTEXT") or os.environ.get("DYNAMOD_URL"):
@@ -133,7 +132,7 @@ def remove_context(name: str) -> None:
     path = contexts_file(os.environ)
     file = load_contexts(path)
     if file.contexts.pop(name, None) is None:
-        raise ContextError(f"there is no context {name!r}", remedy="list them: `dynamoctl config list`")
+        raise unknown_context(name, file)
     if file.current == name:
         file.current = LOCAL
     save_contexts(path, file)
