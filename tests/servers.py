@@ -58,9 +58,10 @@ class ServerProcess:
 
 
 class EtcdServer(ServerProcess):
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.port, peer = free_port(), free_port()
-        self.client_url = f"http://127.0.0.1:{self.port}"
+        self.client_url = f"http://{host}:{self.port}"
         peer_url = f"http://127.0.0.1:{peer}"
         data.mkdir(parents=True, exist_ok=True)
         command = [
@@ -74,7 +75,7 @@ class EtcdServer(ServerProcess):
 
     @property
     def url(self) -> str:
-        return f"etcd://127.0.0.1:{self.port}"
+        return f"etcd://{self.host}:{self.port}"
 
 
 class NatsServer(ServerProcess):
