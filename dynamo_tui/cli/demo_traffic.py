@@ -32,14 +32,18 @@ _QUESTIONS = (
 
 
 class Traffic:
-    """Sends requests from a few threads while its `with` lasts, and counts what became of them."""
+    """Sends requests from a few threads while its `with` lasts, and counts what became of them.
 
-    def __init__(self, url: str, model: str, *, seed: int = 7) -> None:
+    `rate`: requests a second, on average.
+    """
+
+    def __init__(self, url: str, model: str, *, rate: float = RATE_PER_S, seed: int = 7) -> None:
         self.model = model
         self.answered = 0
         self.failed = 0
         self.last_error = ""
         self._url = url
+        self._pace = rate / SENDERS
         self._changed = threading.Condition()
         self._stop = threading.Event()
         source = random.Random(seed)
@@ -75,7 +79,7 @@ class Traffic:
 
     def _send(self, source: random.Random) -> None:
         frontend = Frontend(self._url, timeout=30.0)
-        while not self._stop.wait(source.expovariate(RATE_PER_S / SENDERS)):
+        while not self._stop.wait(source.expovariate(self._pace)):
             document = source.choice(self._documents)
             messages = [
                 Message("system", f"You answer questions about this document. {document}"),

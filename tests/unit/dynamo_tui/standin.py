@@ -49,13 +49,20 @@ class StandIn:
         self.routes[route] = lambda _: Reply(status, body, headers=headers)
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
+class _Forgiving(socketserver.ThreadingMixIn):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients of these tests leave in mid-stream on purpose."""
+
+
+class _UnixServer(_Forgiving, socketserver.UnixStreamServer):
+    request_queue_size = 64
+
+
+class _TcpServer(_Forgiving, socketserver.TCPServer):
+    request_queue_size = 64
 
 
 def _handler(standin: StandIn) -> type[BaseHTTPRequestHandler]:
@@ -98,13 +105,27 @@ def _handler(standin: StandIn) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def standin(path: Path) -> Iterator[StandIn]:
     state = StandIn(path)
-    server = _Server(str(path), _handler(state))
+    with _serving(_UnixServer(str(path), _handler(state))):
+        yield state
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def standin_on_tcp() -> Iterator[tuple[StandIn, str]]:
+    """The same on a free TCP port, with its URL."""
+    state = StandIn(Path())
+    server = _TcpServer(("127.0.0.1", 0), _handler(state))
+    with _serving(server):
+        yield state, f"http://127.0.0.1:{server.server_address[1]}"
+
+
+@contextmanager
+def _serving(server: socketserver.BaseServer) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield state
+        yield
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-        path.unlink(missing_ok=True)

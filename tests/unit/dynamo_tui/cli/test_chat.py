@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from dynamo_tui.cli.chat import ChatError, ChatOptions, Frontend, Message
+from dynamo_tui.cli.demo_traffic import Traffic
+from dynamod.schema.graphs import Page
+from tests.unit.dynamo_tui import sample
+from tests.unit.dynamo_tui.cli.conftest import Dynamoctl
+from tests.unit.dynamo_tui.standin import Reply, StandIn, standin_on_tcp
+
+
+def piece(text: str) -> bytes:
+    return b"data: %s\n\n" % json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode()
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+def openai() -> Iterator[tuple[StandIn, str]]:
+    with standin_on_tcp() as (state, url):
+        state.answer("GET /v1/models", {"object": "list", "data": [{"id": "sim", "object": "model"}]})
+        state.routes["POST /v1/chat/completions"] = lambda _: Reply(chunks=[piece("Hel"), piece("lo"), DONE])
+        yield state, url
+
+
+def test_an_answer_comes_piece_by_piece(openai: tuple[StandIn, str]) -> None:
+    state, url = openai
+    frontend = Frontend(url)
+    assert frontend.models() == ["sim"]
+    assert list(frontend.stream("sim", [Message("user", "hi")], ChatOptions(max_tokens=5))) == ["Hel", "lo"]
+    assert json.loads(state.asked[-1].body) == {
+        "model": "sim", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 5
+    }  # fmt: skip
+
+
+def test_what_goes_wrong_is_one_clear_error(openai: tuple[StandIn, str]) -> None:
+    state, url = openai
+    ask = lambda: list(Frontend(url).stream("sim", [Message("user", "hi")], ChatOptions()))  # noqa: E731
+    state.routes["POST /v1/chat/completions"] = lambda _: Reply(chunks=[piece("Hel")])
+    with pytest.raises(ChatError, match=r"broke off before its end|no frontend answers"):
+        ask()
+    state.routes["POST /v1/chat/completions"] = lambda _: Reply(
+        chunks=[piece("Hel"), b'data: {"error": {"message": "the worker died"}}\n\n']
+    )
+    with pytest.raises(ChatError, match="the worker died"):
+        ask()
+    state.answer("POST /v1/chat/completions", {"error": {"message": "no such model"}}, status=404)
+    with pytest.raises(ChatError, match="answered 404: no such model"):
+        ask()
+    with pytest.raises(ChatError, match="no frontend answers"):
+        Frontend("http://127.0.0.1:1").models()
+    with pytest.raises(ChatError, match="not a URL"):
+        Frontend("nonsense")
+
+
+@pytest.mark.parametrize("where", ["llm", "sim", "URL"])
+def test_run_asks_once_from_a_pipe_by_graph_model_or_url(
+    dynamoctl: Dynamoctl,
+    local: StandIn,
+    openai: tuple[StandIn, str],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    state, url = openai
+    local.answer("GET /v1/graphs", Page(items=[sample.graph("quiet", address=None), sample.graph("llm", address=url)]))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("what is it?\n"))
+    outcome = dynamoctl("run", url if where == "URL" else where, "--system", "be brief")
+    assert (outcome.code, outcome.stdout) == (0, "Hello\n")
+    assert [m["role"] for m in json.loads(state.asked[-1].body)["messages"]] == ["system", "user"]
+
+
+def test_run_says_what_there_is_when_nothing_fits(
+    dynamoctl: Dynamoctl, local: StandIn, openai: tuple[StandIn, str]
+) -> None:
+    local.answer("GET /v1/graphs", Page(items=[sample.graph("llm", address=openai[1])]))
+    assert dynamoctl("run", "nope").stderr.endswith("graphs: llm\n")
+    assert "serves no model 'big'; it serves sim" in dynamoctl("run", "llm", "--model", "big").stderr
+
+
+def test_the_demos_traffic_shares_prefixes_and_counts_what_became_of_it(openai: tuple[StandIn, str]) -> None:
+    state, url = openai
+    with Traffic(url, "sim", rate=200.0) as traffic:
+        traffic.wait_for(40, timeout=30)
+    prompts = [json.loads(a.body)["messages"][0]["content"] for a in state.asked if a.method == "POST"]
+    assert len(prompts) > 5 * len(set(prompts)), "few documents, asked about again and again"
+    state.answer("POST /v1/chat/completions", {"detail": "overloaded"}, status=503)
+    with Traffic(url, "sim", rate=200.0) as traffic, pytest.raises(Exception, match="overloaded"):
+        traffic.wait_for(5, timeout=30)
