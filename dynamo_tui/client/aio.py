@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 import httpx
 
 from dynamo_tui.client.contexts import Context
-from dynamo_tui.client.errors import ClientError, ProtocolError, StreamLost, Unreachable
+from dynamo_tui.client.errors import ClientError, ProtocolError, StreamLost, Unavailable, Unreachable
 from dynamo_tui.client.exchange import Answer, Call, StreamCall, check, read_answer, request_headers
 from dynamo_tui.client.resume import ConnectionState, OnConnection, Resumption
 from dynamo_tui.client.sse import EventParser, EventTooLarge
@@ -90,7 +90,7 @@ class AsyncClient:
                 async with aclosing(self._items(call, resumption, on_connection)) as items:
                     async for item in items:
                         yield item
-            except (StreamLost, Unreachable) as error:
+            except (StreamLost, Unavailable, Unreachable) as error:
                 delay = resumption.next_delay()
                 if on_connection is not None:
                     on_connection(ConnectionState(connected=False, error=str(error), retry_in_s=delay))

@@ -30,6 +30,7 @@ from dynamod.schema.graphs import (
 from dynamod.schema.observations import Gpu, KvSnapshot, LogLine, Series, ServiceRates
 
 DEFAULT_PROJECT = "default"
+ALL_PROJECTS = "*"
 T = TypeVar("T")
 
 
@@ -55,7 +56,9 @@ def shutdown(*, stop_graphs: bool = False) -> Call[None]:
 def graphs(
     *, project: str | None = DEFAULT_PROJECT, after: str | None = None, limit: int | None = None
 ) -> Call[Page[Graph]]:
-    return Call("GET", "/v1/graphs", Page[Graph], query={"project": project, "after": after, "limit": limit})
+    """Graphs of a project, or with None of all projects."""
+    query: Query = {"project": project or ALL_PROJECTS, "after": after, "limit": limit}
+    return Call("GET", "/v1/graphs", Page[Graph], query=query)
 
 
 def graph(name: str, *, project: str = DEFAULT_PROJECT) -> Call[Graph]:
@@ -127,8 +130,8 @@ def replicas(
     after: str | None = None,
     limit: int | None = None,
 ) -> Call[Page[Replica]]:
-    """Replicas of one graph, or of all; `service` narrows them."""
-    query: Query = {"project": project, "service": service, "after": after, "limit": limit}
+    """Replicas of one graph, or of all (with `project` None, of all projects); `service` narrows them."""
+    query: Query = {"project": project or ALL_PROJECTS, "service": service, "after": after, "limit": limit}
     path = "/v1/replicas" if graph is None else f"/v1/graphs/{path_part(graph)}/replicas"
     return Call("GET", path, Page[Replica], query=query)
 
@@ -191,7 +194,11 @@ def logs(
     limit: int | None = None,
     project: str = DEFAULT_PROJECT,
 ) -> Call[Page[LogLine]]:
-    """Log lines of a graph, merged by time. `level` keeps that level and above."""
+    """Log lines of a graph, merged by time. `level` keeps that level and above.
+
+    With `since` pages lead from there to the newest line; with `tail`, or without both, the newest lines come
+    first and `next` leads to older ones.
+    """
     query: Query = {
         "project": project,
         "service": service,

@@ -129,10 +129,13 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def api_error(status: int, body: bytes) -> ApiError:
-    """The error for an answer outside 2xx; a body that is no problem document becomes one."""
+    """The error for an answer outside 2xx; a body that is no problem document becomes one.
+
+    The document's own status goes first, for the last event of a stream has no other.
+    """
     try:
         problem = msgspec.json.decode(body, type=Problem)
     except msgspec.DecodeError:
         text = body[:300].decode("utf-8", "replace").strip()
         problem = Problem(type="about:blank", title=f"HTTP status {status}", status=status, detail=text)
-    return _BY_STATUS.get(status, ApiError)(problem)
+    return _BY_STATUS.get(problem.status or status, ApiError)(problem)

@@ -44,7 +44,8 @@ class Call(Generic[T]):
 class StreamCall(Generic[T]):
     """A stream of server-sent events. `types` maps an event's name to what its data is decoded into.
 
-    Events of other names are passed over, so that a newer daemon can add some.
+    Events of other names are passed over, so that a newer daemon can add some; `problem` is how a daemon ends
+    a stream, and is raised.
     """
 
     path: str
@@ -59,8 +60,11 @@ class StreamCall(Generic[T]):
         """The item that an event carries, or None when it is not one of ours.
 
         Raises:
+            ApiError: the daemon ends the stream, and says why.
             ProtocolError: the data is not what the event's name promises.
         """
+        if event.event == "problem":
+            raise api_error(0, event.data)
         wanted = self.types.get(event.event)
         if wanted is None:
             return None

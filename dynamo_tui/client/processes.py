@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,8 @@ class StartedDaemon:
     log: Path
 
 
-def start_daemon(environ: Mapping[str, str]) -> StartedDaemon:
-    """Start `dynamod` in a session of its own and wait until it answers.
+def start_daemon(environ: Mapping[str, str], arguments: Sequence[str] = ()) -> StartedDaemon:
+    """Start `dynamod` (with these arguments) in a session of its own and wait until it answers.
 
     Raises:
         DaemonProcessError: it ended at once (the message is its last line), or does not answer in time; then it is
@@ -40,7 +40,7 @@ def start_daemon(environ: Mapping[str, str]) -> StartedDaemon:
     with where.daemon_log.open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "dynamod"],
+            [sys.executable, "-m", "dynamod", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -12,7 +12,7 @@ from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
 from dynamo_tui.client.contexts import LOCAL, Context
-from dynamo_tui.client.errors import ClientError, ProtocolError, StreamLost, Unreachable
+from dynamo_tui.client.errors import ClientError, ProtocolError, StreamLost, Unavailable, Unreachable
 from dynamo_tui.client.exchange import Answer, Call, StreamCall, check, read_answer, request_headers
 from dynamo_tui.client.resume import Resumption
 from dynamo_tui.client.sse import EventParser, EventTooLarge, ServerEvent
@@ -95,7 +95,7 @@ class Client:
                 with Stream(self, call, resumption, None) as items:
                     first = False
                     yield from items
-            except (StreamLost, Unreachable) as error:
+            except (StreamLost, Unavailable, Unreachable) as error:
                 if first and isinstance(error, Unreachable):
                     raise
                 wait(resumption.next_delay())

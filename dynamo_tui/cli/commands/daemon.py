@@ -23,13 +23,18 @@ def command() -> None:
 
 
 @command.command("start", cls=LocalCommand)
+@click.option("--listen", metavar="HOST:PORT", help="Serve over TCP too; needs --token-file.")
+@click.option("--token-file", type=click.Path(resolve_path=True), help="The tokens that TCP accepts: `dynamod token`.")
+@click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), help="How much it logs.")
 @click.pass_obj
-def start(session: Session) -> None:
-    """Start the local daemon; nothing happens when it already runs."""
+def start(session: Session, listen: str | None, token_file: str | None, log_level: str | None) -> None:
+    """Start the local daemon; nothing happens when it already runs. `dynamod --help` has all its options."""
     context = local_context(os.environ)
     running = bool(context.socket) and answers(context.socket or "")
     if not running:
-        processes.start_daemon(os.environ)
+        given = {"--listen": listen, "--token-file": token_file, "--log-level": log_level}
+        arguments = [word for option, value in given.items() if value is not None for word in (option, value)]
+        processes.start_daemon(os.environ, arguments)
     with Client(context) as client:
         info = client.send(calls.info())
     verb = "already runs" if running else "started"

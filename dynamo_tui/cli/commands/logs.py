@@ -14,9 +14,12 @@ from dynamo_tui.cli.output import print_json_line
 from dynamo_tui.cli.quantities import Moment
 from dynamo_tui.cli.session import Session, SessionCommand, complete_graphs, say
 from dynamo_tui.client import calls, streams
+from dynamo_tui.client.exchange import Call
+from dynamod.schema.graphs import Page
 from dynamod.schema.observations import LogGap, LogLine
 
 FOLLOW_TAIL = 100
+MAX_TAIL = 10_000
 _PAGE = 2000
 _COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green", "bright_yellow")
 
@@ -26,7 +29,7 @@ _COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright
 @click.argument("service", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines, across restarts and new replicas.")
 @click.option("--replica", metavar="ID", help="Only this replica.")
-@click.option("-n", "--tail", type=click.IntRange(0), help="Only the last lines; 100 when following.")
+@click.option("-n", "--tail", type=click.IntRange(0, MAX_TAIL), help="Only the last lines; 100 when following.")
 @click.option("--since", type=Moment(), help="From then on: 5m (ago), or a time.")
 @click.option("--until", type=Moment(), help="Up to then: 5m (ago), or a time.")
 @click.option("--regex", metavar="RE", help="Only lines that the expression finds.")
@@ -55,22 +58,23 @@ def command(
             raise click.UsageError("--until has no meaning with --follow")
         _follow(session, graph, show, service, replica, tail, since, regex, level)
         return
-    lines = lookup.every(
-        session.client,
-        lambda cursor: calls.logs(
+
+    def page(cursor: str | None) -> Call[Page[LogLine]]:
+        return calls.logs(
             graph,
             service=service,
             replica=replica,
             tail=tail,
-            since=since,
+            since=0.0 if tail is None and since is None else since,
             until=until,
             regex=regex,
             level=level,
             after=cursor,
             limit=_PAGE,
             project=session.project,
-        ),
-    )
+        )
+
+    lines = lookup.every(session.client, page) if tail is None else session.client.send(page(None)).items
     for line in lines:
         show(line)
 
