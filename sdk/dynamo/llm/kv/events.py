@@ -1,0 +1,108 @@
+"""What a worker tells routers: its cache, as a snapshot and numbered deltas, and its load, pushed alike.
+
+Two endpoints of the worker's component (see `dynamo.runtime.events` for the frame around them):
+
+- `kv_events`: the snapshot is `{"block_size", "ranks", "changes"}`, a delta a list of changes (`kv.wire`).
+- `load`: the snapshot is an `EngineLoad`, and so is each delta; sent when it has changed, at most once an interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dynamo.llm.engines.base import Engine, EngineLoad, KvEvent
+from dynamo.llm.kv.mirror import BlockMirror
+from dynamo.llm.kv.wire import encode_changes
+from dynamo.runtime.events import SnapshotPublisher
+
+if TYPE_CHECKING:
+    from dynamo.runtime.component import Component, ServedEndpoint
+    from dynamo.runtime.metrics import Registry
+
+EVENTS_ENDPOINT = "kv_events"
+LOAD_ENDPOINT = "load"
+LOAD_INTERVAL = 0.1
+"""Seconds. Routers predict what they sent meanwhile, so this need not be short."""
+
+
+class KvEventPublisher:
+    """Follows one engine and serves what it caches and how busy it is.
+
+    `ranks`: the engine's data-parallel ranks.
+    """
+
+    def __init__(self, engine: Engine, *, ranks: int = 1, interval: float = LOAD_INTERVAL) -> None:
+        self._engine = engine
+        self._ranks = ranks
+        self._interval = interval
+        self.mirror = BlockMirror()
+        self._load = engine.load()
+        self._events = SnapshotPublisher(self._snapshot)
+        self._loads = SnapshotPublisher(lambda: msgspec.to_builtins(self._load))
+        self._served: list[ServedEndpoint] = []
+        self._pushing: asyncio.Task[None] | None = None
+        engine.listen(self._cached)
+
+    async def serve(self, component: Component) -> None:
+        """Serve both endpoints under `component`. Raises `DiscoveryError`."""
+        self._served = [
+            await self._loads.serve(component.endpoint(LOAD_ENDPOINT)),
+            await self._events.serve(component.endpoint(EVENTS_ENDPOINT)),
+        ]
+        self._pushing = asyncio.get_running_loop().create_task(self._push(), name="load reports")
+
+    async def close(self) -> None:
+        """Leave discovery and stop. Routers forget the worker."""
+        for served in self._served:
+            await served.stop()
+        self._served = []
+        pushing, self._pushing = self._pushing, None
+        if pushing is not None:
+            pushing.cancel()
+            with suppress(asyncio.CancelledError):
+                await pushing
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "block_size": self._engine.card.block_size,
+            "ranks": self._ranks,
+            "changes": encode_changes(self.mirror.snapshot()),
+        }
+
+    def _cached(self, events: list[KvEvent]) -> None:
+        changes = [change for event in events if (change := self.mirror.apply(event)) is not None]
+        if changes:
+            self._events.publish(encode_changes(changes))
+
+    async def _push(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            load = self._engine.load()
+            if load != self._load:
+                self._load = load
+                self._loads.publish(msgspec.to_builtins(load))
+
+
+def register_engine_metrics(engine: Engine, registry: Registry) -> None:
+    """The engine's load as `dynamo_engine_*` metrics, read when they are asked for."""
+
+    def gauge(name: str, help_: str, field: str) -> None:
+        registry.gauge(name, help_).labels().set_function(lambda: float(getattr(engine.load(), field)))
+
+    gauge("dynamo_engine_running_requests", "Requests in the running batch.", "running_requests")
+    gauge("dynamo_engine_waiting_requests", "Requests waiting for room in the batch.", "waiting_requests")
+    gauge("dynamo_engine_kv_blocks_total", "Blocks of the KV cache.", "total_blocks")
+    gauge("dynamo_engine_kv_blocks_active", "Blocks that running requests use.", "active_blocks")
+    gauge("dynamo_engine_kv_blocks_cached", "Blocks that hold a reusable prefix.", "cached_blocks")
+    gauge("dynamo_engine_cache_usage", "Active blocks / all blocks, 0..1.", "cache_usage")
+    gauge("dynamo_engine_prefix_queries_tokens_total", "Prompt tokens looked up in the cache.", "prefix_queries_tokens")
+    gauge("dynamo_engine_prefix_hits_tokens_total", "Prompt tokens found in the cache.", "prefix_hits_tokens")
+
+
+def load_from_wire(body: Any) -> EngineLoad:
+    """Raises msgspec.ValidationError for something else."""
+    return msgspec.convert(body, EngineLoad)
