@@ -29,8 +29,8 @@ MAX_BLOCKS = 1 << 22
 
 def _landmark_counts() -> list[int]:
     counts, step = list(range(1, 17)), 2
-    while counts[-1] < MAX_BLOCKS:
-        counts.extend(counts[-1] + step * (i + 1) for i in range(8))
+    while (base := counts[-1]) < MAX_BLOCKS:
+        counts.extend([base + step * i for i in range(1, 9)])
         step *= 2
     return counts
 

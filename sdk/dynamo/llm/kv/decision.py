@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dynamo.llm.kv.active import ActiveRequest, Floats
+from dynamo.llm.kv.active import Floats
 from dynamo.llm.kv.hashing import Hashes
 from dynamo.llm.kv.index import Slots
 from dynamo.llm.kv.workers import Worker
@@ -82,15 +82,26 @@ class Decision:
         return sorted(found, key=lambda candidate: (not candidate.eligible, candidate.cost))
 
 
+class Actual(msgspec.Struct, frozen=True):
+    """What an engine said of one request: of its prompt's full blocks, how many it had cached."""
+
+    request_id: str
+    worker: Worker
+    prompt_blocks: int
+    cached_blocks: int
+
+
 class Observer:
     """What a router tells whoever follows it; every method does nothing unless overridden."""
 
     def decided(self, decision: Decision) -> None: ...
 
-    def cached(self, request_id: str, worker: Worker, prompt_blocks: int, cached_blocks: int) -> None: ...
+    def first_token(self, request_id: str) -> None: ...
+
+    def cached(self, actual: Actual) -> None: ...
 
     def progressed(self, request_id: str, generated_tokens: int) -> None: ...
 
-    def finished(self, request_id: str, request: ActiveRequest) -> None: ...
+    def finished(self, request_id: str) -> None: ...
 
     def worker_changed(self, worker: Worker, *, gone: bool) -> None: ...

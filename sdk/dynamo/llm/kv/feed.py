@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-from dynamo.llm.kv.decision import Decision, Observer
+from dynamo.llm.kv.decision import Actual, Decision, Observer
 from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.workers import Worker
 from dynamo.runtime.events import SnapshotPublisher
@@ -90,13 +90,13 @@ class KvFeed(Observer):
             entries.extend(self._prefix_entries())
         self._publisher.publish(entries)
 
-    def cached(self, request_id: str, worker: Worker, prompt_blocks: int, cached_blocks: int) -> None:
+    def cached(self, actual: Actual) -> None:
         entry = {
             "kind": "actual",
-            "request_id": request_id,
-            "worker": worker.label,
-            "prompt_blocks": prompt_blocks,
-            "cached_blocks": cached_blocks,
+            "request_id": actual.request_id,
+            "worker": actual.worker.label,
+            "prompt_blocks": actual.prompt_blocks,
+            "cached_blocks": actual.cached_blocks,
         }
         self._actual.append(entry)
         self._publisher.publish([entry])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dynamo.llm.kv.active import ActiveRequest, landmarks
+from dynamo.llm.kv.active import landmarks
 from dynamo.llm.kv.decision import Decision, Observer
 from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.workers import Worker
@@ -122,7 +122,7 @@ class ReplicaSync(Observer):
             routed.generated_tokens = generated_tokens
             self._publish(Progressed(request_id, generated_tokens))
 
-    def finished(self, request_id: str, request: ActiveRequest) -> None:
+    def finished(self, request_id: str) -> None:
         if self._mine.pop(request_id, None) is not None:
             self._publish(Finished(request_id))
 

@@ -14,7 +14,7 @@ import numpy as np
 from dynamo.llm.engines.base import EngineLoad
 from dynamo.llm.kv.active import ActiveLoad, Floats, landmarks
 from dynamo.llm.kv.approx import ApproxIndex
-from dynamo.llm.kv.decision import Decision, Observer
+from dynamo.llm.kv.decision import Actual, Decision, Observer
 from dynamo.llm.kv.hashing import BlockHasher, Hashes, root_hash
 from dynamo.llm.kv.hitrate import HitRates
 from dynamo.llm.kv.index import PrefixIndex, Slots
@@ -273,6 +273,8 @@ class KvRouter:
         request = self.active.first_token(request_id)
         if request is None:
             return
+        for observer in self.observers:
+            observer.first_token(request_id)
         if cached_tokens is None:
             return
         blocks = self._prompt_blocks.pop(request_id, None)  # popped: a request counts once
@@ -282,7 +284,7 @@ class KvRouter:
         for rates in (self.rates, self.worker_rates[request.worker]):
             rates.actual.add(blocks, cached)
         for observer in self.observers:
-            observer.cached(request_id, request.worker, blocks, cached)
+            observer.cached(Actual(request_id, request.worker, blocks, cached))
 
     def progress(self, request_id: str, generated_tokens: int) -> None:
         """The request has generated this many tokens in all. Cheap: call it with each delta or now and then."""
@@ -296,4 +298,4 @@ class KvRouter:
         self._prompt_blocks.pop(request_id, None)
         if request is not None:
             for observer in self.observers:
-                observer.finished(request_id, request)
+                observer.finished(request_id)

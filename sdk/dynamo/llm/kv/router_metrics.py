@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamo.llm.kv.decision import Decision, Observer
-from dynamo.llm.kv.workers import Worker
+from dynamo.llm.kv.decision import Actual, Decision, Observer
 
 if TYPE_CHECKING:
     from dynamo.runtime.metrics import Registry
@@ -36,8 +35,8 @@ class RouterMetrics(Observer):
         self._avoidable.inc(decision.avoidable_blocks)
         self._decisions.labels(decision.mode).inc()
 
-    def cached(self, request_id: str, worker: Worker, prompt_blocks: int, cached_blocks: int) -> None:
-        self._actual.inc(cached_blocks)
+    def cached(self, actual: Actual) -> None:
+        self._actual.inc(actual.cached_blocks)
 
 
 class HitRateEvents(Observer):

@@ -1,7 +1,7 @@
 """Cache changes on the wire.
 
-`[tag, rank, hashes]` with the tag "s" (stored), "r" (removed) or "c" (cleared, without hashes), and the sequence hashes as
-one string of little-endian unsigned 64-bit integers: eight bytes a block, read in one go.
+`[tag, rank, hashes]` with the tag "s" (stored), "r" (removed) or "c" (cleared, without hashes), and the sequence
+hashes as one string of little-endian unsigned 64-bit integers: eight bytes a block, read in one go.
 """
 
 from __future__ import annotations
