@@ -116,13 +116,11 @@ def translate(error: runtime_errors.RequestError, *, begun: bool = False) -> Llm
 
 
 def _from_endpoint(error: runtime_errors.EndpointError, *, begun: bool) -> LlmError:
-    """Errors of this package that were raised in another process come back as what they were."""
+    """Errors that an engine or a router raised in another process."""
     kind, message = error.error_type, error.message
     if kind == "InvalidRequest":
         field, _, reason = message.partition(": ")
         return RequestError(f"The engine refuses {field}: {reason}", param=field)
-    if kind in ("RequestError", "UnknownModel", "ContextLengthExceeded"):
-        return decode_refusal(message)
     if kind in ("Busy", "AllWorkersBusy"):
         return Busy("All workers are full; please try again shortly.")
     if kind == "NoWorkers":
@@ -131,7 +129,7 @@ def _from_endpoint(error: runtime_errors.EndpointError, *, begun: bool) -> LlmEr
 
 
 class Refusal(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A `RequestError` on its way between processes, as the message of an exception of that name."""
+    """A `RequestError` on its way between processes."""
 
     message: str
     param: str | None = None
@@ -139,16 +137,11 @@ class Refusal(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: int = 400
 
 
-def encode_refusal(error: RequestError) -> str:
-    refusal = Refusal(message=error.message, param=error.param, code=error.code, status=error.status)
-    return msgspec.json.encode(refusal).decode()
+def refusal_of(error: RequestError) -> Refusal:
+    return Refusal(message=error.message, param=error.param, code=error.code, status=error.status)
 
 
-def decode_refusal(text: str) -> RequestError:
-    try:
-        refusal = msgspec.json.decode(text, type=Refusal)
-    except msgspec.DecodeError:
-        return RequestError(text)
+def refused(refusal: Refusal) -> RequestError:
     error = RequestError(refusal.message, param=refusal.param, code=refusal.code)
     error.status = refusal.status
     return error

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -27,9 +27,10 @@ from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, Embedding
 from dynamo.llm.openai.sse import error_event
 from dynamo.llm.pipeline import EmbedOutput, Planned
 from dynamo.llm.preprocessor import forced_tool
-from dynamo.llm.serving_metrics import HttpMetrics, ModelMetrics
+from dynamo.llm.serving_metrics import ModelMetrics, requests_in_flight
 from dynamo.llm.tokenizer import Tokenizer
 from dynamo.llm.tools import ToolCallParser
+from dynamo.runtime.context import current_request
 from dynamo.runtime.metrics import Registry, default_registry
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,12 @@ class ModelDirectory(Protocol):
         ...
 
 
+class _Route(NamedTuple):
+    """What HTTP metrics of the replica are labelled by."""
+
+    path: str
+
+
 class OpenAIFrontend:
     """An ASGI application. `max_concurrent` requests are served at once; more are told to come back."""
 
@@ -78,7 +85,7 @@ class OpenAIFrontend:
     ) -> None:
         self._models = models
         self._registry = registry or default_registry()
-        self._metrics = HttpMetrics(self._registry)
+        self._in_flight = requests_in_flight(self._registry)
         self._model_metrics: dict[str, ModelMetrics] = {}
         self._max_concurrent = max_concurrent
         self._max_body = max_body
@@ -92,11 +99,15 @@ class OpenAIFrontend:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the OpenAI frontend speaks HTTP, not {scope['type']}")
-        arrived = time.perf_counter()
         method, path = scope["method"], scope["path"]
-        request_id = header(scope, b"x-request-id") or uuid.uuid4().hex
-        answer = Answer(send, [(b"x-request-id", request_id.encode("latin-1", "replace"))])
-        route = path if path in self._posts or path in ("/v1/models", "/health") else "other"
+        if path in self._posts or path in ("/v1/models", "/health"):
+            scope["route"] = _Route(path)
+        serving = current_request()
+        if serving is not None:  # inside a replica, which names requests itself and tells the client
+            request_id, answer = serving.id, Answer(send)
+        else:
+            request_id = header(scope, b"x-request-id") or uuid.uuid4().hex
+            answer = Answer(send, [(b"x-request-id", request_id.encode("latin-1", "replace"))])
         try:
             if path in self._posts:
                 if method != "POST":
@@ -108,13 +119,11 @@ class OpenAIFrontend:
             else:
                 await answer.error(plain(404, f"There is nothing at {method} {path}."))
         except ClientGone:
-            answer.status = 499
-        finally:
-            self._metrics.answered(route, method, answer.status, time.perf_counter() - arrived)
+            logger.debug("request %s: the client left", request_id)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: Answer, request_id: str) -> None:
         self._running += 1
-        self._metrics.in_flight.set(self._running)
+        self._in_flight.set(self._running)
         try:
             if self._running > self._max_concurrent:
                 raise Busy(f"This server answers {self._max_concurrent} requests at once; please try again shortly.")
@@ -135,7 +144,7 @@ class OpenAIFrontend:
                 await answer.error(shown)
         finally:
             self._running -= 1
-            self._metrics.in_flight.set(self._running)
+            self._in_flight.set(self._running)
 
     async def _look(self, path: str, answer: Answer) -> None:
         names = self._models.names()

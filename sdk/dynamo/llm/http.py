@@ -105,19 +105,17 @@ def _the_one(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 class Answer:
     """One HTTP answer: either a whole body, or a stream that starts at its first event."""
 
-    __slots__ = ("_headers", "_send", "started", "status")
+    __slots__ = ("_headers", "_send", "started")
 
     def __init__(self, send: Send, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._send = send
         self._headers = list(headers)
         self.started = False
-        self.status = 0
 
     async def json(self, body: bytes, status: int = 200, headers: Headers | None = None) -> None:
         length = (b"content-length", str(len(body)).encode())
         all_headers = [JSON, length, *self._headers, *(headers or [])]
         self.started = True
-        self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -128,7 +126,6 @@ class Answer:
         """One or several encoded events."""
         if not self.started:
             self.started = True
-            self.status = 200
             headers = [*EVENT_STREAM, *self._headers]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

@@ -26,20 +26,6 @@ class ModelMetrics:
         ).labels(model)
 
 
-class HttpMetrics:
-    """Requests by route, method and status, and how long they took."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._requests = registry.counter(
-            "dynamo_http_requests_total", "HTTP requests answered.", ("route", "method", "status")
-        )
-        self._duration = registry.histogram(
-            "dynamo_http_duration_seconds", "From request to the end of the answer.", ("route",)
-        )
-        self.in_flight: Gauge = registry.gauge(
-            "dynamo_llm_requests_in_flight", "Requests being answered by this frontend."
-        ).labels()
-
-    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        self._requests.labels(route, method, str(status)).inc()
-        self._duration.labels(route).observe(seconds)
+def requests_in_flight(registry: Registry) -> Gauge:
+    """Requests that this frontend is answering."""
+    return registry.gauge("dynamo_llm_requests_in_flight", "Requests being answered by this frontend.").labels()

@@ -1,0 +1,149 @@
+"""Models by name, as discovery has them, with their tokenizers loaded once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dynamo.llm.chat_template import ChatTemplate
+from dynamo.llm.dispatch import Dispatcher, translate
+from dynamo.llm.engines.base import EngineOutput, ModelCard
+from dynamo.llm.errors import RequestError, UnknownModel
+from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from dynamo.llm.pipeline import EmbedOutput, EmbedRequest, Planned, Planner
+from dynamo.llm.preprocessor import Preprocessor
+from dynamo.llm.registration import ModelSet
+from dynamo.llm.tokenizer import Tokenizer
+from dynamo.runtime.errors import RequestError as RuntimeRequestError
+
+if TYPE_CHECKING:
+    from dynamo.runtime import DistributedRuntime
+    from dynamo.runtime.client import Client
+
+EMBED_ENDPOINT = "embed"
+
+
+class LoadedModel:
+    """A card with its tokenizer and chat template."""
+
+    def __init__(self, card: ModelCard) -> None:
+        """Read the model directory: tens to hundreds of milliseconds.
+
+        Raises:
+            ModelError: the directory cannot be served.
+        """
+        self.card = card
+        self.tokenizer = Tokenizer(card.model_path)
+        if not card.eos_token_ids:
+            card.eos_token_ids = self.tokenizer.eos_token_ids
+        self.preprocessor = Preprocessor(
+            card, self.tokenizer, ChatTemplate.load(card.model_path, self.tokenizer.special_tokens)
+        )
+
+
+class Catalogue:
+    """Loads models as they are asked for, and forgets those that nobody serves any more."""
+
+    def __init__(self, runtime: DistributedRuntime) -> None:
+        self.set = ModelSet(runtime, self._changed)
+        self._loaded: dict[str, asyncio.Task[LoadedModel]] = {}
+
+    async def start(self) -> None:
+        await self.set.start()
+
+    def _changed(self, name: str) -> None:
+        card = self.set.card(name)
+        loaded = self._loaded.get(name)
+        if card is None or (loaded is not None and loaded.done() and _differs(loaded, card)):
+            self._loaded.pop(name, None)
+
+    async def load(self, name: str) -> LoadedModel:
+        """The model that serves a name (its own, or that of one of its adapters).
+
+        Raises:
+            UnknownModel: nobody serves it.
+            ModelError: its directory cannot be read here.
+        """
+        card = self.set.card(name)
+        if card is None:
+            raise UnknownModel(name, list(self.set.names()))
+        task = self._loaded.get(card.name)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = asyncio.create_task(asyncio.to_thread(LoadedModel, card), name=f"load {card.name}")
+            self._loaded[card.name] = task
+        if task.done():
+            return task.result()
+        return await asyncio.shield(task)
+
+
+def _differs(loaded: asyncio.Task[LoadedModel], card: ModelCard) -> bool:
+    return loaded.cancelled() or loaded.exception() is not None or loaded.result().card.model_path != card.model_path
+
+
+class DiscoveredModel:
+    """One model behind a frontend: planned by `planner`, run by its workers."""
+
+    def __init__(self, runtime: DistributedRuntime, loaded: LoadedModel, planner: Planner) -> None:
+        self.card = loaded.card
+        self.tokenizer = loaded.tokenizer
+        self._preprocessor = loaded.preprocessor
+        self._component = runtime.namespace(self.card.namespace).component(self.card.component)
+        self.client: Client = self._component.endpoint(self.card.endpoint).client()
+        self._embedding: Client | None = None
+        self._planner = planner
+        self._dispatcher = Dispatcher(self.client, planner)
+
+    async def plan(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[Planned]:
+        try:
+            return await self._planner.plan(request, request_id)
+        except RuntimeRequestError as error:
+            raise translate(error) from None
+
+    def run(self, planned: Planned) -> AsyncIterator[EngineOutput]:
+        return self._dispatcher.run(planned)
+
+    async def embed(self, request: EmbeddingRequest, request_id: str) -> tuple[EmbedOutput, int]:
+        """The vectors, and the prompt tokens they took.
+
+        Raises:
+            RequestError: the model's engine has no embeddings.
+        """
+        if "embeddings" not in self.card.kinds:
+            raise RequestError(f"The model '{self.card.name}' does not serve embeddings.", param="model")
+        if self._embedding is None:
+            self._embedding = self._component.endpoint(EMBED_ENDPOINT).client()
+        inputs = self._preprocessor.embedding(request)
+        call = EmbedRequest(request_id=request_id, model=self.card.name, inputs=inputs, dimensions=request.dimensions)
+        try:
+            answer = await (await self._embedding.round_robin(call)).one()
+        except RuntimeRequestError as error:
+            raise translate(error) from None
+        return msgspec.convert(answer, EmbedOutput), sum(map(len, inputs))
+
+
+class DiscoveredModels:
+    """The frontend's `ModelDirectory` over discovery. `planner_for` is asked once for each model."""
+
+    def __init__(self, runtime: DistributedRuntime, planner_for: Callable[[LoadedModel], Planner]) -> None:
+        self._runtime = runtime
+        self._planner_for = planner_for
+        self.catalogue = Catalogue(runtime)
+        self._models: dict[str, DiscoveredModel] = {}
+
+    async def start(self) -> None:
+        """Returns once the models that are there are known."""
+        await self.catalogue.start()
+
+    def names(self) -> dict[str, int]:
+        return self.catalogue.set.names()
+
+    async def get(self, name: str) -> DiscoveredModel:
+        loaded = await self.catalogue.load(name)
+        model = self._models.get(loaded.card.name)
+        if model is None or model.tokenizer is not loaded.tokenizer:
+            model = DiscoveredModel(self._runtime, loaded, self._planner_for(loaded))
+            self._models[loaded.card.name] = model
+        return model

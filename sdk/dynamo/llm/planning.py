@@ -1,0 +1,176 @@
+"""Planners: where a request is tokenised and its worker chosen, here or in Processor replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from dynamo.llm.dispatch import Refusal, refusal_of, refused
+from dynamo.llm.engines.base import EngineRequest
+from dynamo.llm.errors import RequestError
+from dynamo.llm.openai.requests import ChatRequest, CompletionRequest
+from dynamo.llm.pipeline import Planned
+from dynamo.llm.preprocessor import Preprocessor
+
+REPORT_INTERVAL = 0.005
+"""Seconds that reports to a remote planner are gathered."""
+
+TOKENISE_APART = 16_384
+"""Characters from which a prompt is tokenised in a thread, so that streams do not stall behind it."""
+
+
+class Picker(Protocol):
+    """Chooses a worker, and follows each request so that its load counts."""
+
+    async def pick(
+        self, request: EngineRequest, *, without: frozenset[int], overrides: dict[str, Any] | None
+    ) -> Planned:
+        """The request with its worker.
+
+        Raises:
+            Busy, NoWorkers: nobody can take it.
+            RequestError: the overrides are not ones that a router knows.
+        """
+        ...
+
+    def first_token(self, request_id: str, cached_tokens: int | None) -> None: ...
+
+    def done(self, request_id: str) -> None: ...
+
+
+class AnyWorker:
+    """Leaves the choice to the client: workers in turn, avoiding those that failed."""
+
+    async def pick(
+        self,
+        request: EngineRequest,
+        *,
+        without: frozenset[int],  # noqa: ARG002
+        overrides: dict[str, Any] | None,
+    ) -> Planned:
+        return Planned(request=request, overrides=overrides)
+
+    def first_token(self, request_id: str, cached_tokens: int | None) -> None:
+        """Nobody counts."""
+
+    def done(self, request_id: str) -> None:
+        """Nobody counts."""
+
+
+class LocalPlanner:
+    """Tokenises in this process and asks a picker."""
+
+    def __init__(self, preprocessor: Preprocessor, picker: Picker) -> None:
+        self._preprocessor = preprocessor
+        self._picker = picker
+        self.first_token = picker.first_token
+        self.done = picker.done
+
+    async def plan(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[Planned]:
+        if _size(request) >= TOKENISE_APART:
+            requests = await asyncio.to_thread(self._prepare, request, request_id)
+        else:
+            requests = self._prepare(request, request_id)
+        return [await self._picker.pick(r, without=frozenset(), overrides=request.router) for r in requests]
+
+    def _prepare(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[EngineRequest]:
+        if isinstance(request, ChatRequest):
+            return self._preprocessor.chat(request, request_id)
+        return self._preprocessor.completion(request, request_id)
+
+    async def again(self, planned: Planned, without: frozenset[int]) -> Planned:
+        return await self._picker.pick(planned.request, without=without, overrides=planned.overrides)
+
+
+def _size(request: ChatRequest | CompletionRequest) -> int:
+    """Characters of text, roughly."""
+    if isinstance(request, ChatRequest):
+        return sum(len(m.content) if isinstance(m.content, str) else 1000 for m in request.messages)
+    return len(request.prompt) if isinstance(request.prompt, str) else 0
+
+
+class PlanCall(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a Processor is asked: plan one of the two kinds of request, or place one anew."""
+
+    request_id: str = ""
+    chat: ChatRequest | None = None
+    completion: CompletionRequest | None = None
+    again: Planned | None = None
+    without: list[int] = []
+
+
+class PlanAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    planned: list[Planned] = []
+    refusal: Refusal | None = None
+
+
+class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """News of one request for whoever routed it."""
+
+    request_id: str
+    event: Literal["first", "done"]
+    cached_tokens: int | None = None
+
+
+class RemotePlanner:
+    """Asks Processor replicas. `call` sends a `PlanCall` and gives the answer; `report` sends a batch of reports."""
+
+    def __init__(
+        self, call: Callable[[PlanCall], Awaitable[Any]], report: Callable[[list[Report]], Awaitable[Any]]
+    ) -> None:
+        self._call = call
+        self._report = report
+        self._reports: list[Report] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def plan(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[Planned]:
+        if isinstance(request, ChatRequest):
+            return await self._ask(PlanCall(request_id=request_id, chat=request))
+        return await self._ask(PlanCall(request_id=request_id, completion=request))
+
+    async def again(self, planned: Planned, without: frozenset[int]) -> Planned:
+        return (await self._ask(PlanCall(again=planned, without=sorted(without))))[0]
+
+    async def _ask(self, call: PlanCall) -> list[Planned]:
+        answer = msgspec.convert(await self._call(call), PlanAnswer)
+        if answer.refusal is not None:
+            raise refused(answer.refusal)
+        return answer.planned
+
+    def first_token(self, request_id: str, cached_tokens: int | None) -> None:
+        self._add(Report(request_id=request_id, event="first", cached_tokens=cached_tokens))
+
+    def done(self, request_id: str) -> None:
+        self._add(Report(request_id=request_id, event="done"))
+
+    def _add(self, report: Report) -> None:
+        self._reports.append(report)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.get_running_loop().create_task(self._send(), name="planner reports")
+
+    async def _send(self) -> None:
+        while self._reports:
+            await asyncio.sleep(REPORT_INTERVAL)
+            reports, self._reports = self._reports, []
+            await self._report(reports)
+
+    async def close(self) -> None:
+        """Send what is left."""
+        if self._sending is not None:
+            await asyncio.gather(self._sending, return_exceptions=True)
+
+
+async def answer_plan(planner: LocalPlanner, call: PlanCall) -> PlanAnswer:
+    """The Processor's side of `RemotePlanner`: refusals are answers, other errors travel as errors."""
+    try:
+        if call.again is not None:
+            return PlanAnswer(planned=[await planner.again(call.again, frozenset(call.without))])
+        request = call.chat or call.completion
+        if request is None:
+            raise RequestError("There is nothing to plan.")
+        return PlanAnswer(planned=await planner.plan(request, call.request_id))
+    except RequestError as error:
+        return PlanAnswer(refusal=refusal_of(error))
