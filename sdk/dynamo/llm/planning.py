@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,9 @@ from dynamo.llm.errors import RequestError
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.preprocessor import Preprocessor
+from dynamo.runtime.errors import RequestError as RuntimeRequestError
+
+logger = logging.getLogger(__name__)
 
 REPORT_INTERVAL = 0.005
 """Seconds that reports to a remote planner are gathered."""
@@ -101,6 +105,13 @@ class PlanCall(msgspec.Struct, kw_only=True, omit_defaults=True):
     again: Planned | None = None
     without: list[int] = []
 
+    def model(self) -> str:
+        """The model that is asked for; empty in a call that asks nothing."""
+        if self.again is not None:
+            return self.again.request.model
+        request = self.chat or self.completion
+        return request.model if request else ""
+
 
 class PlanAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     planned: list[Planned] = []
@@ -115,12 +126,25 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     cached_tokens: int | None = None
 
 
-class RemotePlanner:
-    """Asks Processor replicas. `call` sends a `PlanCall` and gives the answer; `report` sends a batch of reports."""
+class Reports(msgspec.Struct):
+    """News in the order of events."""
 
-    def __init__(
-        self, call: Callable[[PlanCall], Awaitable[Any]], report: Callable[[list[Report]], Awaitable[Any]]
-    ) -> None:
+    reports: list[Report]
+
+    def tell(self, picker: Picker) -> int:
+        """Pass them on; how many there were."""
+        for report in self.reports:
+            if report.event == "first":
+                picker.first_token(report.request_id, report.cached_tokens)
+            else:
+                picker.done(report.request_id)
+        return len(self.reports)
+
+
+class RemotePlanner:
+    """Asks Processor replicas. `call` sends a `PlanCall` and gives the answer; `report` sends reports."""
+
+    def __init__(self, call: Callable[[PlanCall], Awaitable[Any]], report: Callable[[Reports], Awaitable[Any]]) -> None:
         self._call = call
         self._report = report
         self._reports: list[Report] = []
@@ -155,7 +179,10 @@ class RemotePlanner:
         while self._reports:
             await asyncio.sleep(REPORT_INTERVAL)
             reports, self._reports = self._reports, []
-            await self._report(reports)
+            try:
+                await self._report(Reports(reports))
+            except RuntimeRequestError as error:  # the router will learn it from the workers' own figures
+                logger.warning("%d reports were not delivered: %s", len(reports), error)
 
     async def close(self) -> None:
         """Send what is left."""

@@ -9,7 +9,9 @@ it is the same wherever the same interpreter is.
 from __future__ import annotations
 
 import argparse
+import os
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from dynamo.llm.errors import ModelError
+from dynamo.llm.tokenizer import read_json
 
 VOCAB_SIZE = 4096
 CONTEXT_LENGTH = 8192
@@ -55,26 +58,47 @@ _SAMPLES = (
 )
 
 
+def default_directory() -> Path:
+    """Where examples keep theirs: below `DYN_LOCAL_STATE_DIR`, else the user's cache."""
+    state = os.environ.get("DYN_LOCAL_STATE_DIR")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return (Path(state) if state else Path(cache) / "dynamod") / "tiny"
+
+
 def make(directory: str | Path, *, vocab_size: int = VOCAB_SIZE, context_length: int = CONTEXT_LENGTH) -> Path:
     """Write the model directory; one that is complete and of the same sizes stays as it is.
 
+    Several processes may do so at once: the directory appears whole.
+
     Raises:
-        ModelError: the directory cannot be written.
+        ModelError: the directory cannot be written, or holds another model.
     """
     path = Path(directory)
-    config = path / "config.json"
     wanted = _config(vocab_size, context_length)
     try:
-        if config.is_file() and msgspec.json.decode(config.read_bytes()) == wanted:
+        if path.is_dir():
+            _same_or_raise(path, wanted)
             return path
-        path.mkdir(parents=True, exist_ok=True)
-        train(vocab_size).save(str(path / "tokenizer.json"))
-        _write(path / "tokenizer_config.json", _tokenizer_config(context_length))
-        _write(path / "generation_config.json", {"bos_token_id": 0, "eos_token_id": [1, 3]})
-        _write(config, wanted)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+            fresh = Path(scratch) / path.name
+            fresh.mkdir()
+            train(vocab_size).save(str(fresh / "tokenizer.json"))
+            _write(fresh / "tokenizer_config.json", _tokenizer_config(context_length))
+            _write(fresh / "generation_config.json", {"bos_token_id": 0, "eos_token_id": [1, 3]})
+            _write(fresh / "config.json", wanted)
+            try:
+                fresh.rename(path)
+            except OSError:  # somebody else was faster
+                _same_or_raise(path, wanted)
     except OSError as error:
         raise ModelError(f"{path}: cannot write a model there: {error.strerror}") from None
     return path
+
+
+def _same_or_raise(path: Path, wanted: dict[str, Any]) -> None:
+    if read_json(path / "config.json") != wanted:
+        raise ModelError(f"{path}: holds another model; remove it, or choose another directory")
 
 
 def train(vocab_size: int) -> tokenizers.Tokenizer:

@@ -1,0 +1,34 @@
+"""The processor: chat template, tokenisation, and the choice of a worker. Tokens do not pass through it."""
+
+from components.worker import Worker
+from dynamo.llm.models import Catalogue, LoadedModel
+from dynamo.llm.planning import AnyWorker, LocalPlanner, PlanAnswer, PlanCall, Reports, answer_plan
+from dynamo.sdk import async_on_start, depends, dynamo_context, endpoint, service
+
+
+@service(dynamo={"namespace": "dynamo"}, resources={"cpu": 1}, workers=1)
+class Processor:
+    worker = depends(Worker)
+
+    def __init__(self) -> None:
+        self.planners: dict[LoadedModel, LocalPlanner] = {}
+
+    @async_on_start
+    async def start(self) -> None:
+        self.catalogue = Catalogue(dynamo_context["runtime"])
+        await self.catalogue.start()
+        self.picker = AnyWorker()
+
+    @endpoint()
+    async def plan(self, call: PlanCall) -> PlanAnswer:
+        """An OpenAI request as engine requests, each with its worker."""
+        model = await self.catalogue.load(call.model())
+        planner = self.planners.get(model)
+        if planner is None:
+            planner = self.planners[model] = LocalPlanner(model.preprocessor, self.picker)
+        return await answer_plan(planner, call)
+
+    @endpoint()
+    async def report(self, reports: Reports) -> int:
+        """First tokens and ends of requests, for whoever balances load."""
+        return reports.tell(self.picker)
