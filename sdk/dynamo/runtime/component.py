@@ -10,7 +10,7 @@ from dynamo.runtime.client import Client
 from dynamo.runtime.keys import instance_key
 from dynamo.runtime.observing import EndpointMetrics
 from dynamo.runtime.pubsub import Publisher, Subscription
-from dynamo.runtime.status import Instance, encode
+from dynamo.runtime.status import Instance, InstanceStatus, encode
 from dynamo.runtime.transport.base import Handler, HandlerFunction
 from dynamo.runtime.transport.codec import converter
 
@@ -113,6 +113,7 @@ class ServedEndpoint:
         self._runtime = endpoint.runtime
         self._metadata = metadata
         self._registration: Registration | None = None
+        self._status: InstanceStatus = "ready"
         self._handler = Handler(
             endpoint.path,
             function,
@@ -136,6 +137,16 @@ class ServedEndpoint:
             self._registration = await runtime.register(self._key, self._value)
         return self
 
+    async def set_status(self, status: InstanceStatus) -> None:
+        """Say whether requests should come here: clients choose a `busy` instance only where there is no other.
+
+        Raises `DiscoveryError`.
+        """
+        if status != self._status:
+            self._status = status
+            if self._registration is not None:
+                await self._registration.put()
+
     async def stop(self) -> None:
         """Leave discovery, then stop taking requests. Running ones go on."""
         if self._registration is not None:
@@ -155,6 +166,7 @@ class ServedEndpoint:
             component=self._endpoint.component,
             endpoint=self._endpoint.name,
             address=self._runtime.address,
+            status=self._status,
             metadata=self._metadata,
         )
         return encode(instance)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+InstanceStatus = Literal["ready", "busy", "draining"]
 ReplicaState = Literal["starting", "ready", "unready", "draining"]
 
 
@@ -34,7 +35,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     component: str
     endpoint: str
     address: Address
-    status: Literal["ready", "busy", "draining"] = "ready"
+    status: InstanceStatus = "ready"
     metadata: dict[str, str] = {}
 
     @property

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dynamo.sdk.hooks import readiness as readiness
     from dynamo.sdk.interface import AbstractService as AbstractService
     from dynamo.sdk.services import service as service
+    from dynamo.sdk.serving.reporting import report_progress as report_progress
 
     dynamo_endpoint = endpoint
     dynamo_api = api
@@ -48,6 +49,7 @@ _HOME = {
     "on_shutdown": "hooks",
     "on_startup": "hooks",
     "readiness": "hooks",
+    "report_progress": "serving.reporting",
     "server_context": "context",
     "service": "services",
 }

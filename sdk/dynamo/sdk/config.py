@@ -141,6 +141,11 @@ class ServiceConfig(dict[str, dict[str, Any]]):
         return cls._instance
 
     @classmethod
+    def forget(cls) -> None:
+        """Read the environment again at the next `get_instance`."""
+        cls._instance = None
+
+    @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ServiceConfig:
         """As `get_instance`, from a given environment and without keeping it."""
         text = environ.get(ENV_SERVICE_CONFIG, "")

@@ -16,7 +16,7 @@ from dynamo.sdk.endpoints import Endpoint
 from dynamo.sdk.errors import ConfigError, GraphError, nearest
 from dynamo.sdk.hooks import Hook, hook_names
 from dynamo.sdk.linking import LinkedServices
-from dynamo.sdk.loader import Loaded, load
+from dynamo.sdk.loader import load
 from dynamo.sdk.services import Service
 from dynamo.sdk.spec import (
     DependencySpec,
@@ -56,12 +56,25 @@ class Graph:
         """
         root = (working_dir or Path.cwd()).expanduser().resolve()
         loaded = load(target, root)
-        known = _known_names(loaded)
-        LinkedServices.remove_unused_edges()
-        services = loaded.service.reachable()
-        _check_services(services)
         graph_name = name or loaded.module.__name__.rpartition(".")[2].replace("_", "-").lower()
-        return cls(graph_name, loaded.target, root, services, known)
+        return cls._around(loaded.service, {loaded.module.__name__}, graph_name, loaded.target, root)
+
+    @classmethod
+    def of(cls, entry: Service[Any], *, name: str | None = None) -> Graph:
+        """The graph of a service that is imported already.
+
+        Raises:
+            SdkError: its services do not form a graph. One line.
+        """
+        return cls._around(entry, set(), name or entry.name.lower(), entry.import_path, Path.cwd())
+
+    @classmethod
+    def _around(cls, entry: Service[Any], modules: set[str], name: str, target: str, working_dir: Path) -> Graph:
+        known = _known_names(entry, modules)
+        LinkedServices.remove_unused_edges()
+        services = entry.reachable()
+        _check_services(services)
+        return cls(name, target, working_dir, services, known)
 
     @property
     def entry(self) -> Service[Any]:
@@ -203,13 +216,13 @@ def _endpoint_spec(endpoint: Endpoint) -> EndpointSpec:
     )
 
 
-def _known_names(loaded: Loaded) -> frozenset[str]:
-    reachable = loaded.service.reachable()
-    modules = {loaded.module.__name__} | {service.inner.__module__ for service in reachable}
+def _known_names(entry: Service[Any], modules: set[str]) -> frozenset[str]:
+    reachable = entry.reachable()
+    modules = modules | {service.inner.__module__ for service in reachable}
     beside = [
         value
-        for module in modules
-        for value in list(vars(sys.modules.get(module, loaded.module)).values())
+        for module in modules & sys.modules.keys()
+        for value in list(vars(sys.modules[module]).values())
         if isinstance(value, Service)
     ]
     return frozenset(service.name for service in [*reachable, *beside] if not service.is_placeholder)

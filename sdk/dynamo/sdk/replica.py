@@ -20,7 +20,7 @@ from dynamo.sdk.graph import Graph
 from dynamo.sdk.hooks import run_deployment_hooks
 from dynamo.sdk.logging import configure_server_logging
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("dynamo.sdk.replica")  # `__name__` is `__main__` where this runs as a command
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         graph.configure([Source(ENV_SERVICE_CONFIG, ServiceConfig.get_instance())])
         return run_graph_service(graph, options.service_name, options.worker_id, on_deployment=options.on_deployment)
     except SdkError as error:
-        return _refuse(error)
+        return refuse(error)
 
 
 def _in_loop(life: Callable[[], Coroutine[Any, Any, None]]) -> int:
@@ -91,12 +91,13 @@ def _failed(error: BaseException) -> int:
     from dynamo.runtime.errors import ConfigurationError
 
     if isinstance(error, SdkError | ConfigurationError):
-        return _refuse(error)
+        return refuse(error)
     logger.critical("the replica failed: %s: %s", type(error).__name__, error, exc_info=error)
     return ExitCode.FAILURE
 
 
-def _refuse(error: BaseException) -> int:
+def refuse(error: BaseException) -> int:
+    """Say in one line why there is no point in starting; the exit code that tells a supervisor so."""
     logger.critical("%s", " ".join(str(error).split()), exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
     return ExitCode.CONFIGURATION
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from dynamo.sdk import options as service_options
 from dynamo.sdk.dependency import Dependency
@@ -193,6 +193,18 @@ class Service(Generic[T]):
     def declared(self) -> ServiceOptions:
         """What the decorator said, whatever a configuration lays over it."""
         return service_options.build(self._declared, where=self.name)
+
+    def serve(self, argv: Sequence[str] | None = None) -> NoReturn:
+        """Run one replica of this service in this process: `if __name__ == "__main__": Backend.serve()`.
+
+        Its dependencies are not started; they run wherever discovery (`DYN_DISCOVERY`) finds them.
+
+        Args:
+            argv: `-f FILE`, `--port`, `--host`, `--worker-id` and overrides; the process's own otherwise.
+        """
+        from dynamo.sdk.by_hand import serve
+
+        sys.exit(serve(self, argv))
 
     def __call__(self, *args: Any, **kwargs: Any) -> T:
         return self.inner(*args, **kwargs)

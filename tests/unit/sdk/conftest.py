@@ -21,7 +21,7 @@ def _fresh_process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Links and configuration are per process: give each test its own."""
     for name in ("DYNAMO_SERVICE_CONFIG", "DYN_DEPLOYMENT_CONFIG", "DYNAMO_PORT", "DYNAMO_HOST"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(ServiceConfig, "_instance", None)
+    ServiceConfig.forget()
     LinkedServices.clear()
     before, modules = list(sys.path), set(sys.modules)
     yield

@@ -55,6 +55,7 @@ def test_the_authoring_api_is_complete_and_each_name_is_itself() -> None:
         "on_shutdown",
         "on_startup",
         "readiness",
+        "report_progress",
         "server_context",
         "service",
     ]

@@ -67,16 +67,17 @@ def _as_route(endpoint: Endpoint, instance: object) -> Callable[..., Any]:
     bound = endpoint.func.__get__(instance)
     is_async = inspect.iscoroutinefunction(inspect.unwrap(bound))
     is_plain = not is_async and endpoint.kind == "unary"
+    signature, theirs = _signature(bound)
 
     @functools.wraps(bound)
     async def route(**arguments: Any) -> Any:
-        request: Request = arguments.pop(_REQUEST)
+        request: Request = arguments[theirs] if theirs else arguments.pop(_REQUEST)
         result = await _in_thread(bound, arguments) if is_plain else bound(**arguments)
         if inspect.isawaitable(result) and not hasattr(result, "__aiter__"):
             result = await result
         return await _answer(result, endpoint, request)
 
-    route.__signature__ = _signature(bound)  # type: ignore[attr-defined]
+    route.__signature__ = signature  # type: ignore[attr-defined]
     del route.__wrapped__  # it would lead FastAPI past the signature
     return route
 
@@ -87,8 +88,11 @@ async def _in_thread(func: Callable[..., Any], arguments: dict[str, Any]) -> Any
     return await run_in_threadpool(func, **arguments)
 
 
-def _signature(bound: Callable[..., Any]) -> inspect.Signature:
-    """The method's signature with its annotations resolved, and the request itself added."""
+def _signature(bound: Callable[..., Any]) -> tuple[inspect.Signature, str]:
+    """The method's signature with its annotations resolved, and the request itself added.
+
+    FastAPI fills one argument with the request: where the method has one, its name is the second value.
+    """
     signature = inspect.signature(bound)
     try:
         hints = typing.get_type_hints(bound, include_extras=True)
@@ -99,9 +103,12 @@ def _signature(bound: Callable[..., Any]) -> inspect.Signature:
         for p in signature.parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    parameters.append(inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request))
+    kinds = {p.name: p.annotation for p in parameters}
+    theirs = next((name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Request)), "")
+    if not theirs:
+        parameters.append(inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request))
     annotation = hints.get("return", signature.return_annotation)
-    return signature.replace(parameters=parameters, return_annotation=annotation)
+    return signature.replace(parameters=parameters, return_annotation=annotation), theirs
 
 
 async def _answer(result: Any, endpoint: Endpoint, request: Request) -> Any:

@@ -14,9 +14,12 @@ import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from dynamo.runtime import DistributedRuntime
-from dynamo.runtime.errors import NoInstances
+from dynamo.runtime.errors import DiscoveryError, NoInstances
 from dynamo.runtime.keys import replicas_prefix
+from dynamo.runtime.settings import from_environment
 from dynamo.runtime.status import decode_status
 from dynamo.sdk.config import own_keys
 from dynamo.sdk.context import dynamo_context
@@ -38,6 +41,17 @@ logger = logging.getLogger(__name__)
 
 _HOOK_GRACE = 10.0  # seconds that shutdown hooks get beyond the drain time-out
 _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+
+
+class ReplicaLease:
+    """What `dynamo_context["lease"]` holds: the lease under which this process's endpoints are registered."""
+
+    def __init__(self, lease_id: int) -> None:
+        self._id = lease_id
+
+    def id(self) -> int:
+        """The lease's id, which is the instance id as well."""
+        return self._id
 
 
 class Replica:
@@ -94,7 +108,10 @@ class Replica:
             worker_count=self.service.config.workers,
             namespace=namespace,
         )
-        runtime = await DistributedRuntime.connect()
+        settings = from_environment(self._environ)
+        if self.service.lease is not None:
+            settings = msgspec.structs.replace(settings, lease_ttl=float(self.service.lease.ttl))
+        runtime = await DistributedRuntime.connect(settings=settings)
         try:
             reporter = Reporter(
                 runtime, self._environ.get("DYN_REPLICA_ID") or _own_id(self.service), self.service.name
@@ -141,7 +158,7 @@ class Replica:
             runtime=runtime,
             component=component,
             endpoints=list(endpoints.values()),
-            lease=await runtime.instance_id(),
+            lease=ReplicaLease(await runtime.instance_id()),
         )
         await self._start_system_server(tasks, runtime)
 
@@ -178,6 +195,10 @@ class Replica:
         if message:
             logger.warning("unhealthy: %s", message)
         await reporter.report(state="ready" if healthy else "unready", message=message, alive=alive.healthy)
+        try:
+            await asyncio.gather(*(served.set_status("ready" if healthy else "busy") for served in self._served))
+        except DiscoveryError as error:
+            logger.warning("clients could not be told: %s", error)
 
     # -- HTTP
 
