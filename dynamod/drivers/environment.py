@@ -26,6 +26,7 @@ class Surroundings:
     environ: Mapping[str, str]
     discovery_url: str
     request_plane: str = "stream"
+    tcp_host: str | None = None
 
 
 def sockets_dir(where: Locations, replica_id: str) -> Path:
@@ -74,6 +75,8 @@ def _environment(
         "DYN_REPLICA_ID": record.id,
         "DYNAMO_SERVICE_CONFIG": msgspec.json.encode(spec.config).decode(),
     }
+    if around.tcp_host is not None:
+        env["DYN_TCP_HOST"] = around.tcp_host
     if service.http_port is not None:
         env["DYNAMO_HOST"] = service.http_host
         env["DYNAMO_PORT"] = str(service.http_port)

@@ -24,6 +24,7 @@ from dynamod.engine.core import Core
 from dynamod.engine.feed import Feed
 from dynamod.engine.gpus import GpuLedger
 from dynamod.engine.memory import Memory
+from dynamod.engine.mirror import DiscoveryMirror
 from dynamod.engine.options import EngineOptions
 from dynamod.engine.queries import Queries
 from dynamod.engine.readiness import StatusWatch
@@ -52,12 +53,14 @@ class Engine(Commands, Queries):
         self._tasks = OwnedTasks()
         self._watches: dict[str, StatusWatch] = {}
         self._lock: int | None = None
+        self._mirror: DiscoveryMirror | None = None
 
     async def start(self) -> None:
         """Open the store, host discovery, and take up what an earlier engine left.
 
         Raises:
-            Unavailable: another engine uses this state directory, or its run directory is not private.
+            Unavailable: another engine uses this state directory, its run directory is not private, or the
+                shared discovery does not answer.
             StoreError: the database cannot be opened or migrated.
         """
         await asyncio.to_thread(self._prepare)
@@ -67,12 +70,18 @@ class Engine(Commands, Queries):
             store = await Store.open(self.where.database, self.options.database_url)
             memory = Memory(await store.read(everything))
             await discovery.start()
+            if self.options.discovery is not None:
+                self._mirror = DiscoveryMirror(self.options.discovery, discovery.store)
+                await self._mirror.start()
         except BaseException:
+            await discovery.stop()
             if store is not None:
                 await store.close()
             self._unlock()
             raise
-        around = Surroundings(self.where, self.options.environ, self.discovery_url, self.options.request_plane)
+        around = Surroundings(
+            self.where, self.options.environ, self.discovery_url, self.options.request_plane, self.options.tcp_host
+        )
         self._core = Core(
             where=self.where,
             options=self.options,
@@ -107,6 +116,8 @@ class Engine(Commands, Queries):
             watch.close()
         for driver in core.drivers.values():
             await driver.close()
+        if self._mirror is not None:
+            await self._mirror.close()
         await core.discovery.stop()
         await core.store.close()
         self._core = None
@@ -122,7 +133,7 @@ class Engine(Commands, Queries):
     @property
     def discovery_url(self) -> str:
         """What replicas and other clients of the runtime connect to."""
-        return f"unix://{self.where.discovery_socket}"
+        return self.options.discovery or f"unix://{self.where.discovery_socket}"
 
     @property
     def discovery(self) -> Discovery:

@@ -13,14 +13,18 @@ class EngineOptions:
     DYN_DISABLE_AUTO_GPU_ALLOCATION are read from.
 
     `ephemeral`: a throw-away state directory (foreground serving). `database_url`: PostgreSQL in place of
-    the SQLite file. `contact_grace`: seconds without a status before a replica whose process lives counts as
-    out of contact; `adoption_grace` the same right after the engine itself has restarted.
+    the SQLite file. `discovery`: a shared store (`etcd://host:port`) where replicas meet those of other
+    hosts, who reach ours at the address `tcp_host`; by default they meet on this engine's own socket.
+    `contact_grace`: seconds without a status before a replica whose process lives counts as out of contact;
+    `adoption_grace` the same right after the engine itself has restarted.
     """
 
     ephemeral: bool = False
     database_url: str | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     request_plane: str = "stream"
+    discovery: str | None = None
+    tcp_host: str | None = None
     contact_grace: float = 2.0
     adoption_grace: float = 15.0
     parallel_starts: int = 16

@@ -16,7 +16,6 @@ import pytest
 
 from dynamo.runtime import DistributedRuntime
 from dynamo.runtime.discovery.local import LocalDiscoveryServer
-from tests.servers import EtcdServer, NatsServer
 
 WORKER = Path(__file__).parent / "worker.py"
 
@@ -87,19 +86,3 @@ async def place(short_dir: Path) -> AsyncIterator[Place]:
         await place.server.start()
         stack.push_async_callback(lambda: place.server.stop())
         yield place
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()

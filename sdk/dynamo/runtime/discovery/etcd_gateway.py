@@ -95,7 +95,7 @@ class EtcdGateway:
         return self._session
 
     async def call(self, path: str, body: JSON, *, timeout: float | None = None) -> tuple[JSON, int]:
-        """POST one request. Returns the answer and how many endpoints failed before it came.
+        """POST one request, which must be safe to repeat. Returns the answer and how often it was repeated.
 
         Raises:
             EtcdRefused: the server refused it; the message is the server's.
@@ -104,15 +104,19 @@ class EtcdGateway:
         failures: list[str] = []
         limit = aiohttp.ClientTimeout(total=timeout or self.timeout)
         payload = msgspec.json.encode(body)
-        for _ in self.endpoints:
+        stale = True
+        while len(failures) < len(self.endpoints):
             endpoint = self.endpoint
             try:
                 async with self._opened().post(f"{endpoint}/v3/{path}", data=payload, timeout=limit) as response:
                     answer = self._decoded(await response.read())
                     if response.status < 400:
-                        return answer, len(failures)
+                        return answer, len(failures) + (not stale)
                     failures.append(f"{endpoint}: {self._refusal(path, response.status, answer)}")
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if stale and isinstance(error, aiohttp.ServerDisconnectedError):
+                    stale = False  # a pooled connection that a restarted server knows nothing of: once more
+                    continue
                 failures.append(f"{endpoint}: {error or type(error).__name__}")
             self.rotate(endpoint)
         raise DiscoveryError(f"etcd does not answer {path}: {'; '.join(failures)}")
