@@ -20,6 +20,7 @@ from dynamod.core.transitions import End
 from dynamod.drivers.base import Driver, Ended, LaunchError
 from dynamod.drivers.environment import launch_of, sockets_dir
 from dynamod.engine.core import Core
+from dynamod.engine.probes import Probes
 from dynamod.engine.submission import new_replica
 from dynamod.engine.turn import Turn
 from dynamod.schema.states import Action, OperationKind, Reason, ReplicaState
@@ -41,6 +42,7 @@ class GraphActor:
         self._inbox: deque[tuple[str, Observation]] = deque()
         self._dirty = asyncio.Event()
         self._on_gone = on_gone
+        self._probes = Probes(core, self.observe)
         self._turned = asyncio.Condition()
         self.gone = False
 
@@ -122,6 +124,7 @@ class GraphActor:
         self.gone = self.gone or remove
         for effect in effects:
             effect()
+        self._probes.follow([] if self.gone else turn.replicas, turn.revisions)
         return changed, steps.look_again_at
 
     def _world(self, turn: Turn) -> World:
@@ -141,8 +144,9 @@ class GraphActor:
             return
         after = observation(before, turn.now)
         turn.put_replica(after)
-        if after.pid is not None and before.pid is None and after.doom is not None:
-            effects.append(lambda: self._driver(after).terminate(after.id))  # doomed while it was being started
+        launched = after.pid is not None and before.pid is None
+        if after.doom is not None and after.state.holds_process and (launched or before.doom is None):
+            effects.append(lambda: self._driver(after).terminate(after.id))
 
     def _apply(self, turn: Turn, step: Step, effects: list[Effect]) -> None:
         if step.kind is OperationKind.CREATE and step.index is not None:

@@ -14,7 +14,7 @@ from dynamod.core.records import Doom, Goal, GraphRecord, RevisionRecord, Then
 from dynamod.core.revisions import submitted_digest
 from dynamod.core.steps import DEFAULT_DRAIN
 from dynamod.engine.base import EngineBase
-from dynamod.engine.submission import check, new_graph, revision_of
+from dynamod.engine.submission import check, kept_scale, new_graph, revision_of
 from dynamod.engine.turn import Turn
 from dynamod.schema.graphs import Graph, GraphSubmit, RestartRequest, RollbackRequest, StopRequest
 from dynamod.schema.states import Action, Reason, ReplicaState
@@ -31,10 +31,7 @@ class Commands(EngineBase):
         """
         core = self._open_for_change()
         name = check(request)
-        if request.driver not in core.drivers:
-            raise Invalid(
-                f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(core.drivers)}"
-            )
+        self._check_driver(request)
         known = core.memory.find(request.project, name)
         if known is None:
             return await self._create(request, name, actor), True
@@ -161,12 +158,7 @@ class Commands(EngineBase):
 
     async def _revise(self, graph: GraphRecord, request: GraphSubmit, actor: str) -> bool:
         core = self.core
-        if graph.goal is Goal.REMOVE:
-            raise Conflict(f"graph {graph.name!r} is being removed", remedy="submit it again once it is gone")
-        if graph.driver != request.driver:
-            raise Conflict(
-                f"graph {graph.name!r} runs on driver {graph.driver!r}", remedy="remove it first, or use another name"
-            )
+        self._check_revisable(graph, request)
         now = core.memory.target(graph)
         digest = submitted_digest(request.spec, request.envs, request.build)
         if digest == now.digest and graph.goal is Goal.RUN:
@@ -175,8 +167,7 @@ class Commands(EngineBase):
         if digest != now.digest:
             number = max(core.memory.revisions[graph.id]) + 1
             revision = revision_of(request, graph.id, number, "submitted", turn.now)
-            unchanged = {s.name for s in revision.spec.services if s in now.spec.services}
-            scale = {name: count for name, count in graph.scale.items() if name in unchanged}
+            scale = kept_scale(graph, now, revision)
             self._check_gpus(graph.id, revision, scale)
             turn.put_revision(revision)
             graph = replace(graph, revision=number, scale=scale)
@@ -218,6 +209,21 @@ class Commands(EngineBase):
         """Wake the graph's actor and show the graph as it is now."""
         self._actor(record).wake()
         return self._view(self.core.memory.graphs.get(record.id, record))
+
+    def _check_driver(self, request: GraphSubmit) -> None:
+        drivers = self.core.drivers
+        if request.driver not in drivers:
+            raise Invalid(
+                f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(drivers)}"
+            )
+
+    def _check_revisable(self, graph: GraphRecord, request: GraphSubmit) -> None:
+        if graph.goal is Goal.REMOVE:
+            raise Conflict(f"graph {graph.name!r} is being removed", remedy="submit it again once it is gone")
+        if graph.driver != request.driver:
+            raise Conflict(
+                f"graph {graph.name!r} runs on driver {graph.driver!r}", remedy="remove it first, or use another name"
+            )
 
     def _check_gpus(self, graph_id: str, revision: RevisionRecord, scale: dict[str, int]) -> None:
         """Too few GPUs is an error that says what is missing, never a warning."""

@@ -19,13 +19,14 @@ from dynamod.drivers.base import Ended
 from dynamod.drivers.environment import Surroundings
 from dynamod.drivers.process import ProcessDriver
 from dynamod.engine.actor import GraphActor
-from dynamod.engine.commands import Commands
 from dynamod.engine.core import Core
+from dynamod.engine.explain import Explanations
 from dynamod.engine.feed import Feed
 from dynamod.engine.gpus import GpuLedger
 from dynamod.engine.memory import Memory
 from dynamod.engine.mirror import DiscoveryMirror
 from dynamod.engine.options import EngineOptions
+from dynamod.engine.planning import Planning
 from dynamod.engine.queries import Queries
 from dynamod.engine.readiness import StatusWatch
 from dynamod.engine.recovery import recover
@@ -43,7 +44,7 @@ STOP_TIMEOUT = 600.0
 """Seconds to wait at most for all graphs to stop, beyond what their own drain timeouts allow."""
 
 
-class Engine(Commands, Queries):
+class Engine(Planning, Queries, Explanations):
     """One engine per state directory. Start it, use it from one event loop, stop it."""
 
     def __init__(self, where: Locations, *, options: EngineOptions | None = None) -> None:

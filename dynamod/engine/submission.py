@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 from pathlib import Path
 
-from dynamo.sdk.spec import SpecError, checked
+from dynamo.sdk.spec import ServiceSpec, SpecError, checked
 from dynamod.core.errors import Invalid
 from dynamod.core.records import GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.core.revisions import submitted_digest
@@ -48,9 +49,31 @@ def check(request: GraphSubmit) -> str:
     for variable, value in request.envs.items():
         if not variable or "=" in variable or "\0" in variable + value:
             raise Invalid(f"{variable!r} cannot be an environment variable", field="envs")
+    for service in request.spec.services:
+        _check_probes(service)
     if request.driver == "process":
         _check_local(request)
     return name
+
+
+def _check_probes(service: ServiceSpec) -> None:
+    field = f"spec.services.{service.name}.probes"
+    if service.probes.liveness is not None and service.probes.liveness.kind == "log":
+        raise Invalid("a log tells of readiness only", field=f"{field}.liveness", remedy="use http, tcp or exec")
+    for probe in (service.probes.readiness, service.probes.liveness):
+        if probe is None:
+            continue
+        if min(probe.period, probe.timeout) <= 0:
+            raise Invalid("period and timeout must be above 0 seconds", field=field)
+        try:
+            if probe.kind == "log":
+                re.compile(probe.target)
+            elif probe.kind == "exec" and not shlex.split(probe.target):
+                raise ValueError("a command is missing")
+            elif probe.kind == "tcp":
+                int(probe.target.rpartition(":")[2] or service.http_port or "none")
+        except (ValueError, re.error) as error:
+            raise Invalid(f"{probe.kind} probe {probe.target!r}: {error}", field=field) from None
 
 
 def _check_local(request: GraphSubmit) -> None:
@@ -79,6 +102,15 @@ def new_graph(request: GraphSubmit, name: str, now: float) -> GraphRecord:
         created_at=now,
         updated_at=now,
     )
+
+
+def kept_scale(graph: GraphRecord, before: RevisionRecord | None, after: RevisionRecord) -> dict[str, int]:
+    """Counts that were set by hand stay where the new revision asks for as many as the old one did."""
+    if before is None:
+        return {}
+    asked = {service.name: service.workers for service in before.spec.services}
+    same = {service.name for service in after.spec.services if asked.get(service.name) == service.workers}
+    return {name: count for name, count in graph.scale.items() if name in same}
 
 
 def revision_of(request: GraphSubmit, graph_id: str, number: int, cause: str, now: float) -> RevisionRecord:

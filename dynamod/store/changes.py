@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, func, insert, select
+from sqlalchemy import Connection, Delete, Table, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynamod.core.errors import Conflict
@@ -44,6 +44,7 @@ class Transaction:
     """Changes that are written together or not at all, and the events that tell of them."""
 
     operations: list[tuple[str, Table, dict[str, Any]]] = field(default_factory=list)
+    deletions: list[Delete] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
 
     def put(self, record: GraphRecord | RevisionRecord | ReplicaRecord | ClaimRecord) -> None:
@@ -65,11 +66,15 @@ class Transaction:
     def delete(self, table: Table, **key: Any) -> None:
         self.operations.append(("delete", table, key))
 
+    def delete_where(self, statement: Delete) -> None:
+        """Housekeeping: rows that are no longer kept."""
+        self.deletions.append(statement)
+
     def event(self, draft: Draft) -> None:
         self.drafts.append(draft)
 
     def __bool__(self) -> bool:
-        return bool(self.operations or self.drafts)
+        return bool(self.operations or self.deletions or self.drafts)
 
 
 def write(connection: Connection, transaction: Transaction, next_seq: int) -> list[Event]:
@@ -85,6 +90,8 @@ def write(connection: Connection, transaction: Transaction, next_seq: int) -> li
             _claim(connection, row)
         else:
             connection.execute(delete(table).filter_by(**row))
+    for statement in transaction.deletions:
+        connection.execute(statement)
     rows = [{"seq": next_seq + n, **msgspec.structs.asdict(draft)} for n, draft in enumerate(transaction.drafts)]
     if rows:
         connection.execute(insert(tables.events), rows)
