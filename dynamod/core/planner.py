@@ -36,7 +36,10 @@ def _run(world: World, now: float, result: Steps) -> None:
             service = world.target.spec.service(name)
             stage_open = all(settled.get(d.service, False) for d in service.dependencies)
             settled[name] = replicas_of_service(world, service, wave, stage_open, now, result)
+            decided = {step.replica for step in result.steps}
             for replica in _of(world, name):
+                if replica.id in decided:
+                    continue
                 _advance(world, service, replica, wave, claims, now, result)
     for replica in world.replicas:
         if replica.service not in settled and not is_leaving(replica):

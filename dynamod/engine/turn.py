@@ -36,6 +36,7 @@ class Turn:
         self._stored_graph = self._graph
         self._revisions: dict[int, RevisionRecord] = {}
         self._replicas: dict[str, ReplicaRecord | None] = {}
+        self._last: dict[str, ReplicaRecord] = {}
         self._claims: dict[tuple[str, int], ClaimRecord | None] = {}
         self._notes: list[tuple[Action, Reason | None, str, str | None, dict[str, Any]]] = []
         self._removed = False
@@ -77,6 +78,8 @@ class Turn:
             self._replicas[record.id] = record
 
     def remove_replica(self, replica_id: str) -> None:
+        if (last := self.replica(replica_id)) is not None:
+            self._last[replica_id] = last
         self._replicas[replica_id] = None
 
     def remove_graph(self) -> None:
@@ -165,7 +168,7 @@ class Turn:
         if record is None:
             if before is not None:
                 self.transaction.delete(tables.replicas, id=replica_id)
-                self._replica_event(Action.REPLICA_REMOVED, before)
+                self._replica_event(Action.REPLICA_REMOVED, self._last.get(replica_id, before))
             return
         self.transaction.put(record)
         if before is None:

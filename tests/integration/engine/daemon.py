@@ -15,7 +15,7 @@ async def main() -> None:
     async with Engine(locations(Path(sys.argv[1]))) as engine:
         for spec in sys.argv[2:]:
             await engine.submit(GraphSubmit(spec=decode(Path(spec).read_bytes())), actor="test")
-        print("up", flush=True)
+        print("up", flush=True)  # noqa: T201
         await asyncio.Event().wait()
 
 

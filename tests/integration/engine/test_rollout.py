@@ -82,8 +82,11 @@ async def test_a_fixed_port_means_stop_then_start(tmp_path: Path) -> None:
         assert "stop-then-start" in plan.notes[0]
         await engine.apply(plan.id, actor="user:0")
         events = await settled_on(engine, 2)
-        states = [e.data["state"] for e in events if e.service == "Front" and e.action is Action.REPLICA_STATE]
-        assert states.index("exited") < len(states) - 1 - states[::-1].index("starting")
+        gone = next(e for e in events if e.action is Action.REPLICA_REMOVED)
+        assert gone.data["state"] == "exited"
+        starts = [e.seq for e in events if e.service == "Front" and e.data.get("state") == "starting"]
+        assert len([seq for seq in starts if seq > gone.seq]) > 0
+        assert not [e for e in events if e.seq < gone.seq and e.data.get("pid") and e.data.get("revision") == 2]
         await engine.stop(stop_graphs=True)
 
 
