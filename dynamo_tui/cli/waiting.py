@@ -87,7 +87,8 @@ def _reached(graph: Graph, goal: Goal, revision: int | None) -> bool:
     if revision is not None and graph.revision < revision:
         return False
     if goal == "ready":
-        return graph.state is GraphState.READY
+        # a graph that was just scaled says it is ready until the engine's next turn: its counts do not
+        return graph.state is GraphState.READY and all(s.ready >= s.desired for s in graph.services)
     return goal == "stopped" and graph.state is GraphState.STOPPED
 
 

@@ -71,7 +71,7 @@ def test_serve_answers_exactly_from_the_first_request_on_and_ends_cleanly(home: 
 def submit_hello(home: Home) -> dict[str, Any]:
     home.run("submit", "hello_world:Frontend", "-p", "0", "--host", "127.0.0.1", "--wait", "--timeout", "60", cwd=HELLO)
     graphs: list[dict[str, Any]] = home.json("graphs")
-    assert [(g["name"], g["state"]) for g in graphs] == [("hello_world", "ready")]
+    assert [(g["name"], g["state"]) for g in graphs] == [("hello-world", "ready")]
     return graphs[0]
 
 
@@ -96,7 +96,7 @@ def test_submit_and_a_killed_worker_is_back_with_the_reason_recorded(home: Home)
     after = until(back, what="the backend's return")
     assert after["restarts"] >= 1
     assert ask(graph["address"], 3) == [(200, ANSWER)] * 3
-    reasons = {e.get("reason") for e in home.json("events", "hello_world", "--service", "Backend")}
+    reasons = {e.get("reason") for e in home.json("events", "hello-world", "--service", "Backend")}
     assert "killed_by_signal" in reasons
     assert "SIGKILL" in home.run("why", "Backend").stdout
     others = by_service(home)

@@ -69,7 +69,11 @@ def scripted(local: StandIn, *states: tuple[GraphState, Reason]) -> None:
     def graph(_: Asked) -> Reply:
         state, reason = queue.pop(0) if len(queue) > 1 else queue[0]
         message = "Middle failed" if state is GraphState.FAILED else ""
-        return Reply(body=msgspec.json.encode(sample.graph(state=state, reason=reason, message=message)))
+        services = sample.graph().services
+        if state is GraphState.READY:
+            services = [msgspec.structs.replace(s, ready=s.desired) for s in services]
+        graph = sample.graph(state=state, reason=reason, message=message, services=services)
+        return Reply(body=msgspec.json.encode(graph))
 
     local.routes["GET /v1/graphs/hello"] = graph
     starting = sample.replica(
@@ -91,6 +95,7 @@ def test_wait_follows_the_graph_and_prints_progress_as_lines_in_a_pipe(dynamoctl
     assert outcome.stderr.splitlines() == [
         "Frontend: 1/1 ready",
         "Middle: 1/2 ready; starting (starting_up) weights 3/8",
+        "Middle: 2/2 ready; starting (starting_up) weights 3/8",
     ]
 
 
