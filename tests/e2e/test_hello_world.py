@@ -46,6 +46,7 @@ def test_serve_answers_exactly_from_the_first_request_on_and_ends_cleanly(home: 
     url = f"http://127.0.0.1:{port}"
     with home.running("serve", "hello_world:Frontend", "-p", str(port), "--host", "127.0.0.1", cwd=HELLO) as serve:
         until(lambda: listens(port) or serve.poll() is not None, what="the port")
+        assert serve.poll() is None, serve.communicate()[0]
         with ThreadPoolExecutor(10) as pool:
             answers = [a for part in pool.map(lambda _: ask(url, 50), range(10)) for a in part]
         assert len(answers) == 500

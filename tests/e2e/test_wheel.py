@@ -78,6 +78,7 @@ def test_hello_world_is_served_from_outside_the_checkout(home: Home) -> None:
         "serve", "hello_world:Frontend", "-p", str(port), "--host", "127.0.0.1", cwd=home.path / "hello"
     ) as serve:
         until(lambda: listens(port) or serve.poll() is not None, what="the port")
+        assert serve.poll() is None, serve.communicate()[0]
         connection = Http(f"http://127.0.0.1:{port}")
         assert connection.post("/generate", {"text": "test"}) == (200, ANSWER)
         connection.close()
