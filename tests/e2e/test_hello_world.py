@@ -97,8 +97,9 @@ def test_submit_and_a_killed_worker_is_back_with_the_reason_recorded(home: Home)
     after = until(back, what="the backend's return")
     assert after["restarts"] >= 1
     assert ask(graph["address"], 3) == [(200, ANSWER)] * 3
-    reasons = {e.get("reason") for e in home.json("events", "hello-world", "--service", "Backend")}
-    assert "killed_by_signal" in reasons
+    assert (after["last_exit"]["signal"], after["last_exit"]["reason"]) == ("SIGKILL", "killed_by_signal")
+    events = home.json("events", "hello-world", "--service", "Backend")
+    assert any((e["data"].get("last_exit") or {}).get("signal") == "SIGKILL" for e in events), "the history has it too"
     assert "SIGKILL" in home.run("why", "Backend").stdout
     others = by_service(home)
     assert {s: others[s]["pid"] for s in ("Frontend", "Middle")} == {
