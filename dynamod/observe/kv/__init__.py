@@ -1,0 +1,1 @@
+"""KV routing: what the routers decide, and how much of it was right."""

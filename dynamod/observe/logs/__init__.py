@@ -1,0 +1,1 @@
+"""Replicas' logs: reading, filtering, merging and following what the shims write."""

@@ -1,0 +1,1 @@
+"""Replicas' metrics: collected from their streams, kept in a file of their own, queried as series and rates."""
