@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from dynamod.api import daemon, errors, events, graphs, kv, logs, metrics, replicas
+from dynamod.api import daemon, errors, events, graphs, kv, logs, metrics, plans, replicas
 from dynamod.api.backend import Backend
 from dynamod.api.guard import Guard, GuardRules
 
@@ -35,7 +35,7 @@ def bare_app(backend: Backend) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.backend = backend
-    for module in (daemon, graphs, replicas, events, logs, metrics, kv):
+    for module in (daemon, graphs, replicas, plans, events, logs, metrics, kv):
         app.include_router(module.router)
     errors.install(app)
     document: dict[str, Any] = {}

@@ -77,54 +77,59 @@ async def show_graph(
 
 
 @router.delete("/{graph}", summary="Stop a graph and forget it", status_code=204)
-@describes(status=204, problems=(404, 409))
+@describes(status=204, problems=(404, 409, 412))
 async def remove_graph(
-    backend: BackendDep, actor: ActorDep, graph: GraphName, project: Project = "default"
+    backend: BackendDep, actor: ActorDep, graph: GraphName, if_match: IfMatch, project: Project = "default"
 ) -> Response:
-    await backend.engine.remove(project, graph, actor=actor)
+    await backend.engine.remove(project, graph, actor=actor, if_match=if_match)
     return Response(status_code=204)
 
 
 @router.post("/{graph}/stop", summary="Drain and stop every replica; the graph stays known")
-@describes(Graph, body=StopRequest, body_optional=True, problems=(404, 409, 415), etag=True)
+@describes(Graph, body=StopRequest, body_optional=True, problems=(404, 409, 412, 415), etag=True)
 async def stop_graph(
     backend: BackendDep,
     actor: ActorDep,
     graph: GraphName,
+    if_match: IfMatch,
     body: Annotated[StopRequest, wire_body(StopRequest, optional=True)],
     project: Project = "default",
 ) -> Response:
-    return graph_response(await backend.engine.stop_graph(project, graph, body, actor=actor))
+    return graph_response(await backend.engine.stop_graph(project, graph, body, actor=actor, if_match=if_match))
 
 
 @router.post("/{graph}/start", summary="Start a stopped graph")
-@describes(Graph, problems=(404, 409), etag=True)
-async def start_graph(backend: BackendDep, actor: ActorDep, graph: GraphName, project: Project = "default") -> Response:
-    return graph_response(await backend.engine.start_graph(project, graph, actor=actor))
+@describes(Graph, problems=(404, 409, 412), etag=True)
+async def start_graph(
+    backend: BackendDep, actor: ActorDep, graph: GraphName, if_match: IfMatch, project: Project = "default"
+) -> Response:
+    return graph_response(await backend.engine.start_graph(project, graph, actor=actor, if_match=if_match))
 
 
 @router.post("/{graph}/restart", summary="Restart a graph, one service of it, or one replica")
-@describes(Graph, body=RestartRequest, body_optional=True, problems=(404, 409, 415), etag=True)
+@describes(Graph, body=RestartRequest, body_optional=True, problems=(404, 409, 412, 415), etag=True)
 async def restart_graph(
     backend: BackendDep,
     actor: ActorDep,
     graph: GraphName,
+    if_match: IfMatch,
     body: Annotated[RestartRequest, wire_body(RestartRequest, optional=True)],
     project: Project = "default",
 ) -> Response:
-    return graph_response(await backend.engine.restart(project, graph, body, actor=actor))
+    return graph_response(await backend.engine.restart(project, graph, body, actor=actor, if_match=if_match))
 
 
 @router.post("/{graph}/rollback", summary="Go back to an earlier revision at once")
-@describes(Graph, body=RollbackRequest, body_optional=True, problems=(404, 409, 415), etag=True)
+@describes(Graph, body=RollbackRequest, body_optional=True, problems=(404, 409, 412, 415), etag=True)
 async def rollback_graph(
     backend: BackendDep,
     actor: ActorDep,
     graph: GraphName,
+    if_match: IfMatch,
     body: Annotated[RollbackRequest, wire_body(RollbackRequest, optional=True)],
     project: Project = "default",
 ) -> Response:
-    return graph_response(await backend.engine.rollback(project, graph, body, actor=actor))
+    return graph_response(await backend.engine.rollback(project, graph, body, actor=actor, if_match=if_match))
 
 
 @router.post("/{graph}/services/{service}/scale", summary="Set how many replicas a service has")

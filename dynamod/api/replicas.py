@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from dynamod.api.backend import After, BackendDep, GraphName, Limit, Project, Projects, ReplicaId
 from dynamod.api.wire import WireResponse, describes
-from dynamod.schema import Page, Replica
+from dynamod.schema import Page, Replica, Why
 
 router = APIRouter(prefix="/v1", tags=["replicas"])
 
@@ -48,3 +48,9 @@ async def list_graph_replicas(
 @describes(Replica, problems=(404,))
 async def show_replica(backend: BackendDep, replica: ReplicaId) -> Response:
     return WireResponse(await backend.engine.replica(replica))
+
+
+@router.get("/replicas/{replica}/why", summary="Everything that explains a replica's state")
+@describes(Why, problems=(404,))
+async def explain_replica(backend: BackendDep, replica: ReplicaId) -> Response:
+    return WireResponse(await backend.engine.why(replica))

@@ -1,6 +1,7 @@
 """What can be told to an engine. Every command is checked, written with its events, and carried out by the actors.
 
-`actor` is who asks (`user:<uid>`, `token:<name>`): it stands in the audit trail.
+`actor` is who asks (`user:<uid>`, `token:<name>`): it stands in the audit trail. `if_match` is the graph's
+version as the caller saw it; a command on another version raises PreconditionFailed.
 """
 
 from __future__ import annotations
@@ -70,11 +71,13 @@ class Commands(EngineBase):
             await turn.commit(core.store, core.feed)
         return self._changed(record)
 
-    async def restart(self, project: str, graph: str, request: RestartRequest, *, actor: str) -> Graph:
+    async def restart(
+        self, project: str, graph: str, request: RestartRequest, *, actor: str, if_match: str | None = None
+    ) -> Graph:
         """Restart all replicas, those of one service, or one; with a fresh budget, whatever state they are in."""
         core = self._open_for_change()
         async with self._actor(core.memory.graph(project, graph)).lock:
-            record = core.memory.graph(project, graph)
+            record = self._matching(project, graph, if_match)
             if record.goal is not Goal.RUN:
                 raise Conflict(f"graph {graph!r} is stopped", remedy="start it instead")
             spec = core.memory.target(record).spec
@@ -101,25 +104,29 @@ class Commands(EngineBase):
                 core.drivers[replica.driver].terminate(replica.id)
         return self._changed(record)
 
-    async def stop_graph(self, project: str, graph: str, request: StopRequest, *, actor: str) -> Graph:
+    async def stop_graph(
+        self, project: str, graph: str, request: StopRequest, *, actor: str, if_match: str | None = None
+    ) -> Graph:
         """Drain and stop every replica, callers before what they call. The graph stays and can be started again."""
         if request.timeout is not None and not 0 <= request.timeout <= 86400:
             raise Invalid(f"must be between 0 and 86400 seconds, not {request.timeout:g}", field="timeout")
-        return await self._aim(project, graph, Goal.STOP, Reason.STOP_REQUESTED, actor, request.timeout)
+        return await self._aim(project, graph, Goal.STOP, Reason.STOP_REQUESTED, actor, if_match, request.timeout)
 
-    async def start_graph(self, project: str, graph: str, *, actor: str) -> Graph:
+    async def start_graph(self, project: str, graph: str, *, actor: str, if_match: str | None = None) -> Graph:
         """Start a stopped graph, or give the failed replicas of a running one a fresh budget."""
-        return await self._aim(project, graph, Goal.RUN, Reason.SUBMITTED, actor, None)
+        return await self._aim(project, graph, Goal.RUN, Reason.SUBMITTED, actor, if_match)
 
-    async def remove(self, project: str, graph: str, *, actor: str) -> None:
+    async def remove(self, project: str, graph: str, *, actor: str, if_match: str | None = None) -> None:
         """Stop a graph and forget it, its revisions and its logs, once all replicas have ended."""
-        await self._aim(project, graph, Goal.REMOVE, Reason.REMOVE_REQUESTED, actor, None)
+        await self._aim(project, graph, Goal.REMOVE, Reason.REMOVE_REQUESTED, actor, if_match)
 
-    async def rollback(self, project: str, graph: str, request: RollbackRequest, *, actor: str) -> Graph:
+    async def rollback(
+        self, project: str, graph: str, request: RollbackRequest, *, actor: str, if_match: str | None = None
+    ) -> Graph:
         """Bring an earlier revision back, as a new one. `to` None: the last different one before the current."""
         core = self._open_for_change()
         async with self._actor(core.memory.graph(project, graph)).lock:
-            record = core.memory.graph(project, graph)
+            record = self._matching(project, graph, if_match)
             known = core.memory.revisions[record.id]
             now = known[record.revision]
             if request.to is None:
@@ -179,11 +186,18 @@ class Commands(EngineBase):
         return True
 
     async def _aim(
-        self, project: str, graph: str, goal: Goal, reason: Reason, actor: str, timeout: float | None
+        self,
+        project: str,
+        graph: str,
+        goal: Goal,
+        reason: Reason,
+        actor: str,
+        if_match: str | None,
+        timeout: float | None = None,
     ) -> Graph:
         core = self._open_for_change()
         async with self._actor(core.memory.graph(project, graph)).lock:
-            record = core.memory.graph(project, graph)
+            record = self._matching(project, graph, if_match)
             if record.goal is Goal.REMOVE and goal is not Goal.REMOVE:
                 raise Conflict(f"graph {graph!r} is being removed")
             turn = Turn(core.memory, record.id, core.now(), actor)

@@ -48,6 +48,10 @@ async def test_an_update_of_what_was_seen_goes_through_and_one_of_something_olde
     seen = (await client.post("/v1/graphs", json=submission())).headers["etag"]
     path = "/v1/graphs/hello/services/Worker/scale"
     problem(await client.post(path, json={"replicas": 0}, headers={"If-Match": '"x"'}), 412, "precondition-failed")
+    for action in ("stop", "start", "restart", "rollback"):
+        refused = await client.post(f"/v1/graphs/hello/{action}", headers={"If-Match": '"x"'})
+        problem(refused, 412, "precondition-failed")
+    problem(await client.delete("/v1/graphs/hello", headers={"If-Match": '"x"'}), 412, "precondition-failed")
     assert seen.startswith('"')
     now = (await client.get("/v1/graphs/hello")).headers["etag"]
     assert (await client.post(path, json={"replicas": 0}, headers={"If-Match": now})).status_code == 200
@@ -122,6 +126,8 @@ async def test_a_body_of_another_type_is_refused(client: httpx.AsyncClient) -> N
         ("GET", "/v1/graphs/nobody/kv/stream", 404, "not-found"),
         ("GET", "/v1/graphs/nobody/metrics?name=x", 404, "not-found"),
         ("GET", "/v1/replicas/nobody", 404, "not-found"),
+        ("GET", "/v1/replicas/nobody/why", 404, "not-found"),
+        ("GET", "/v1/plans/nobody", 404, "not-found"),
         ("DELETE", "/v1/graphs/nobody", 404, "not-found"),
         ("GET", "/v2/graphs", 404, "no-such-route"),
         ("PUT", "/v1/graphs", 405, "method-not-allowed"),
@@ -147,6 +153,19 @@ async def test_a_refused_parameter_is_named(client: httpx.AsyncClient) -> None:
         ("/v1/graphs/hello/revisions?after=x", "after"),
     ):
         assert problem(await client.get(path), 422, "invalid")["field"] == field
+
+
+async def test_a_plan_is_made_shown_applied_and_refused_once_stale(client: httpx.AsyncClient) -> None:
+    plan = await client.post("/v1/plans", json={"submit": submission(envs={"API_KEY": "k1"})})
+    assert plan.status_code == 201
+    assert (await client.get("/v1/graphs")).json()["items"] == []
+    assert (await client.get(plan.headers["location"])).json() == plan.json()
+    applied = await client.post(f"{plan.headers['location']}/apply")
+    assert applied.json()["revision"] == 1
+    update = await client.post("/v1/plans", json={"submit": submission(envs={"API_KEY": "k2"})})
+    assert "k2" not in update.text
+    await client.post("/v1/graphs", json=submission(envs={"B": "c"}))
+    problem(await client.post(f"{update.headers['location']}/apply"), 409, "stale-plan")
 
 
 async def test_the_daemon_tells_about_itself(client: httpx.AsyncClient) -> None:
