@@ -7,7 +7,7 @@ instance, the runtime's client lives as long as the replica, and items pass thro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from dynamo.sdk.context import dynamo_context
@@ -131,7 +131,11 @@ class EndpointCaller:
 class Call:
     """One request. `async for item in call` streams, `await call` gives the single item."""
 
-    __slots__ = ("_caller", "_how", "_options", "_payload", "_stream")
+    # `__anext__` is a slot of the instance: once the stream is there, iteration calls it directly, without a
+    # frame of ours for each item. (The interpreter looks the name up on the type and honours its descriptor.)
+    __slots__ = ("__anext__", "_caller", "_how", "_options", "_payload", "_stream")
+
+    __anext__: Callable[[], Awaitable[Any]]
 
     def __init__(self, caller: EndpointCaller, how: str, payload: Any, options: dict[str, Any]) -> None:
         self._caller = caller
@@ -139,13 +143,10 @@ class Call:
         self._payload = payload
         self._options = options
         self._stream: Any = None
+        self.__anext__ = self._first
 
     def __aiter__(self) -> Call:
         return self
-
-    def __anext__(self) -> Awaitable[Any]:
-        stream = self._stream
-        return self._first() if stream is None else stream.__anext__()
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._single().__await__()
@@ -161,6 +162,7 @@ class Call:
         if self._stream is None:
             client = self._caller._client or await self._caller.client()
             self._stream = await getattr(client, self._how)(self._payload, **self._options)
+            self.__anext__ = self._stream.__anext__
         return self._stream
 
     async def aclose(self) -> None:
