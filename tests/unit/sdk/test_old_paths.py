@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
+from click.testing import CliRunner
 
 import dynamo.sdk
 
@@ -65,6 +66,15 @@ def test_the_authoring_api_is_complete_and_each_name_is_itself() -> None:
     assert set(dynamo.sdk.__all__) <= set(dir(dynamo.sdk))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dynamo.sdk.nothing
+
+
+def test_the_old_command_line_application_is_the_new_one() -> None:
+    """By name only: nothing that a replica imports may lead to the front ends."""
+    from dynamo.sdk.cli.cli import cli
+
+    result = CliRunner().invoke(cli, ["serve", "--help"])
+    assert result.exit_code == 0
+    assert "--working-dir" in result.output
 
 
 def test_a_target_needs_no_setting_any_more() -> None:

@@ -15,4 +15,4 @@ __all__ = ["cli"]  # noqa: F822 - resolved below
 def __getattr__(name: str) -> Any:
     if name != "cli":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module("dynamo_tui.cli.__main__").cli
+    return importlib.import_module("dynamo_tui.cli.app").application
