@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import click
 
-from dynamo_tui.client.contexts import Choice, Context, choose
+from dynamo_tui.cli.exits import CliError, exit_code, one_line
+from dynamo_tui.client.contexts import Choice, Context, answers, choose
 from dynamo_tui.client.errors import ClientError, ContextError
 
 
@@ -65,8 +66,13 @@ def _prepare(choice: Choice, *, may_start: bool) -> str:
     """See that there is a daemon where one may be started. Returns what there is to say about it."""
     if choice.attached is not None:
         return f"no daemon runs: showing serve of {choice.attached.graph} (pid {choice.attached.pid})"
-    del may_start
-    return ""
+    context = choice.context
+    if not (may_start and choice.may_start) or context.socket is None or answers(context.socket):
+        return ""
+    from dynamo_tui.client.processes import start_daemon
+
+    started = start_daemon(os.environ)
+    return f"no daemon was running: started one (pid {started.pid}, log {started.log})"
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -80,9 +86,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except ClientError as error:
-        click.echo(f"error: {error}" + (f"; {error.remedy}" if error.remedy else ""), err=True)
-        sys.exit(2)
+    except (ClientError, CliError) as error:
+        click.echo(one_line(error), err=True)
+        sys.exit(exit_code(error))
     sys.exit(code or 0)
 
 

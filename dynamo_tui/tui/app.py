@@ -6,13 +6,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.command import Provider
 from textual.timer import Timer
 from textual.widgets import Footer, Label
 
 from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.contexts import Context
+from dynamo_tui.tui.changes import Changes
 from dynamo_tui.tui.connection import Connection
 from dynamo_tui.tui.screens.base import View
 from dynamo_tui.tui.screens.graphs import GraphsView
@@ -25,17 +27,24 @@ REFRESH_EVERY_S = 0.5
 CLOCK_EVERY_S = 2.0
 
 
-class Dashboard(App[int]):
+def _actions() -> type[Provider]:
+    from dynamo_tui.tui.palette_commands import Actions
+
+    return Actions
+
+
+class Dashboard(Changes):
     """The application. It returns an exit code."""
 
     TITLE = "dynamo"
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_actions}
     CSS = """
     Screen { layout: vertical; background: $background; }
-    #banner { dock: bottom; height: 1; padding: 0 1; display: none; }
+    #banner { height: 1; padding: 0 1; display: none; }
     #banner { background: $error; color: $text; text-style: bold; }
     #banner.-shown { display: block; }
-    Footer { background: $surface; }
+    Footer { dock: none; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace", "back", "Back", key_display="esc", id="app.back"),
@@ -43,7 +52,17 @@ class Dashboard(App[int]):
         Binding("2", "panel('graph')", "Graph", show=False, id="app.graph"),
         Binding("3", "panel('logs')", "Logs", show=False, id="app.logs"),
         Binding("4", "panel('kv')", "KV router", show=False, id="app.kv"),
+        Binding("5", "panel('metrics')", "Metrics", show=False, id="app.metrics"),
+        Binding("6", "panel('gpus')", "GPUs", show=False, id="app.gpus"),
+        Binding("7", "panel('events')", "Events", show=False, id="app.events"),
+        Binding("s", "scale", "Scale", id="app.scale"),
+        Binding("r", "restart", "Restart", id="app.restart"),
+        Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),
+        Binding("D", "remove", "Remove the graph", show=False, id="app.remove"),
+        Binding("R", "rollback", "Roll back", show=False, id="app.rollback"),
         Binding("slash", "filter", "Filter", key_display="/", id="app.filter"),
+        Binding("colon", "command", "Command", key_display=":", id="app.command"),
+        Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
         Binding("q", "quit", "Quit", id="app.quit"),
         Binding("ctrl+q", "quit", show=False, id="app.quit-anywhere"),
     ]
@@ -165,7 +184,14 @@ class Dashboard(App[int]):
         self.go(KvView(key))
 
     def open_replica(self, key: GraphKey, replica: str) -> None:
-        self.open_logs(key, replica=replica)
+        from dynamo_tui.tui.screens.replica import ReplicaView
+
+        self.go(ReplicaView(key, replica))
+
+    def open_metrics(self, key: GraphKey) -> None:
+        from dynamo_tui.tui.screens.metrics import MetricsView
+
+        self.go(MetricsView(key))
 
     async def action_back(self) -> None:
         if self.prompt.is_open:
@@ -180,9 +206,20 @@ class Dashboard(App[int]):
 
     def action_panel(self, name: str) -> None:
         """A number key: that page, of the graph at hand."""
-        if name == "graphs":
-            self.run_worker(self._go(self.pane.reset(GraphsView())), group="navigation")
-            return
+        match name:
+            case "graphs":
+                self.run_worker(self._go(self.pane.reset(GraphsView())), group="navigation")
+                return
+            case "gpus":
+                from dynamo_tui.tui.screens.gpus import GpusView
+
+                self.go(GpusView())
+                return
+            case "events":
+                from dynamo_tui.tui.screens.events import EventsView
+
+                self.go(EventsView())
+                return
         key = self.view.graph_key or next(iter(sorted(self.store.graphs)), None)
         if key is None:
             self.notify("there is no graph yet")
@@ -194,6 +231,8 @@ class Dashboard(App[int]):
                 self.open_logs(key, service=self.view.service)
             case "kv":
                 self.open_kv(key)
+            case "metrics":
+                self.open_metrics(key)
 
     # -- typing ---------------------------------------------------------------------------------------------
 
@@ -244,3 +283,30 @@ class Dashboard(App[int]):
         self.prompt.ask(
             Question("/", submitted, view.set_filter, cancelled, value=before, hint=view.filter_hint, history="/")
         )
+
+    def action_command(self, value: str = "") -> None:
+        from dynamo_tui.tui import commands
+
+        self.prompt.ask(
+            Question(
+                ":",
+                self.run_command,
+                on_cancel=self.view.focus_main,
+                complete=lambda line: commands.complete(self, line),
+                value=value,
+                hint="tab completes, up recalls",
+                history=":",
+            )
+        )
+
+    def run_command(self, line: str) -> None:
+        """Carry out a `:` command."""
+        from dynamo_tui.tui import commands
+
+        self.view.focus_main()
+        commands.run(self, line)
+
+    def action_keys(self) -> None:
+        from dynamo_tui.tui.dialogs.keys import Help, help_lines
+
+        self.push_screen(Help(help_lines(self, self.screen)))

@@ -112,17 +112,23 @@ class Connection:
 
     async def kv(self, key: GraphKey) -> None:
         """A graph's KV routing: retained history first, then live."""
-        await self._kv_history(key)
+        await self._kv_history(key, None)
+        with_history: set[str] = set()
         async for item in self._feed(streams.kv(key.name, window=KV_WINDOW_S, project=key.project)):
             match item:
                 case KvSnapshot():
                     self.store.apply_kv_snapshot(key, item)
+                    for worker in {w.worker for w in item.workers} - with_history:
+                        with_history.add(worker)
+                        await self._kv_history(key, worker)
                 case KvDecision():
                     self.store.apply_kv_decision(key, item)
 
-    async def _kv_history(self, key: GraphKey) -> None:
+    async def _kv_history(self, key: GraphKey, worker: str | None) -> None:
         now = self.now()
-        call = calls.kv_series(key.name, since=now - HISTORY_S, until=now, step=HISTORY_STEP_S, project=key.project)
+        call = calls.kv_series(
+            key.name, since=now - HISTORY_S, until=now, step=HISTORY_STEP_S, worker=worker, project=key.project
+        )
         try:
             series = await self.client.send(call)
         except ClientError:

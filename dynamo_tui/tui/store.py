@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,8 +28,6 @@ from dynamod.schema import (
     Series,
     ServiceRates,
 )
-
-_T = TypeVar("_T")
 
 EVENTS_KEPT = 2_000
 DECISIONS_KEPT = 500
@@ -166,12 +164,13 @@ class Store:
                     self.replicas.get(key, {}).pop(event.replica, None)
                 return {Topic.REPLICAS}
         topics: set[Topic] = set()
-        if (graph := _changed_object(event, "graph", Graph)) is not None:
-            self.graphs[key] = graph
-            topics.add(Topic.GRAPHS)
-        if (replica := _changed_object(event, "replica", Replica)) is not None:
-            self.replicas.setdefault(key, {})[replica.id] = replica
-            topics.add(Topic.REPLICAS)
+        match _changed_object(event):
+            case Graph() as graph:
+                self.graphs[key] = graph
+                topics.add(Topic.GRAPHS)
+            case Replica() as replica:
+                self.replicas.setdefault(key, {})[replica.id] = replica
+                topics.add(Topic.REPLICAS)
         return topics
 
     # -- observations ---------------------------------------------------------------------------------------
@@ -199,8 +198,9 @@ class Store:
     def apply_kv_snapshot(self, key: GraphKey, snapshot: KvSnapshot) -> None:
         feed = self.kv_feed(key)
         feed.snapshot = snapshot
-        newest = feed.decisions[-1].seq if feed.decisions else -1
-        feed.decisions.extend(d for d in sorted(snapshot.decisions, key=lambda d: d.seq) if d.seq > newest)
+        # A snapshot may know more of a decision than was known when it was made: what was cached in fact.
+        known = {d.seq: d for d in (*feed.decisions, *snapshot.decisions)}
+        feed.decisions = deque((known[seq] for seq in sorted(known)), maxlen=DECISIONS_KEPT)
         feed.predicted.setdefault("", Track()).add(snapshot.t, snapshot.predicted.ratio_of_sums)
         feed.actual.setdefault("", Track()).add(snapshot.t, snapshot.actual.ratio_of_sums)
         for worker in snapshot.workers:
@@ -219,7 +219,7 @@ class Store:
     def merge_kv_history(self, key: GraphKey, series: Iterable[Series]) -> None:
         """Put retained hit rates in front of what is held; a `worker` label means one worker."""
         feed = self.kv_feed(key)
-        tracks = {"predicted_hit_rate": feed.predicted, "actual_hit_rate": feed.actual, "active_blocks": feed.load}
+        tracks = {"hit_rate_predicted": feed.predicted, "hit_rate_actual": feed.actual}
         for one in series:
             if (held := tracks.get(one.name)) is not None:
                 held.setdefault(one.labels.get("worker", ""), Track()).prepend(one.points)
@@ -250,15 +250,13 @@ def next_retry_in(replica: Replica, now: float) -> float | None:
     return None if replica.next_retry_at is None else max(0.0, replica.next_retry_at.timestamp() - now)
 
 
-def _changed_object(event: Event, kind: str, type_: type[_T]) -> _T | None:
-    """The graph or replica that an event carries; None where it carries none, or one of a newer shape."""
-    data: Any = event.data
-    if not data:
-        return None
-    data = data.get(kind, data if event.action.split(".", 1)[0] == kind else None)
-    if not isinstance(data, dict):
-        return None
+def _changed_object(event: Event) -> Graph | Replica | None:
+    """The graph or replica that an event carries; None where it carries neither, or one of a newer shape."""
     try:
-        return msgspec.convert(data, type=type_)
+        if "entry" in event.data:
+            return msgspec.convert(event.data, type=Graph)
+        if "index" in event.data:
+            return msgspec.convert(event.data, type=Replica)
     except msgspec.ValidationError:
-        return None
+        pass  # a newer daemon's: the next snapshot has it as this program can read it
+    return None

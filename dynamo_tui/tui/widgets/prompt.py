@@ -42,7 +42,7 @@ class Completions(Suggester):
 
 class Prompt(Widget):
     DEFAULT_CSS = """
-    Prompt { height: auto; dock: bottom; display: none; layout: vertical; background: $surface; }
+    Prompt { height: auto; display: none; layout: vertical; background: $surface; }
     Prompt.-open { display: block; }
     Prompt Horizontal { height: 1; }
     Prompt #prompt-label { width: auto; color: $text-accent; text-style: bold; padding: 0 0 0 1; }

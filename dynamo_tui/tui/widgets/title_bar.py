@@ -22,7 +22,7 @@ _LINKS: dict[Link, Run] = {
 
 class TitleBar(Widget):
     DEFAULT_CSS = """
-    TitleBar { height: 1; dock: top; background: $background; }
+    TitleBar { height: 1; background: $background; }
     """
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
     """Wait for a condition, with a deadline."""
     end = time.monotonic() + DEADLINE_S
     while not condition():
-        assert time.monotonic() < end, "the dashboard did not get there in time"
+        assert time.monotonic() < end, f"not in time; on screen:\n{screen_text(pilot)}"
         await pilot.pause(0.02)
 
 
@@ -59,7 +59,7 @@ async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
 async def dashboard(socket: Path, *, size: tuple[int, int] = (100, 30), **options: Any) -> AsyncIterator[Pilot[int]]:
     """A running dashboard whose clock stands still, once it shows the world."""
     app = Dashboard(Context(socket=str(socket)), now=lambda: world.NOW, **options)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await until(pilot, lambda: bool(app.store.graphs) and bool(app.pane.stack))
         await pilot.pause(0.05)
         yield pilot

@@ -93,7 +93,10 @@ class StandIn:
             "/v1/events": self._past_events,
             "/v1/gpus": lambda r: answer(world.gpus()),
             "/v1/graphs/{graph}/logs": self._logs,
-            "/v1/graphs/{graph}/kv/series": lambda r: answer(world.kv_series() if self._has_kv(r) else []),
+            "/v1/graphs/{graph}/kv/series": lambda r: answer(
+                world.kv_series(r.query_params.get("worker")) if self._has_kv(r) else []
+            ),
+            "/v1/graphs/{graph}/revisions/{number:int}": lambda r: answer(world.revision(r.path_params["number"])),
             "/v1/graphs/{graph}/revisions": lambda r: answer(Page(items=world.revisions())),
         }
         streams = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
+from dynamo.sdk.spec import GraphSpec, ServiceSpec
 from dynamod.schema import (
     Action,
     DaemonInfo,
@@ -266,14 +267,13 @@ def kv_snapshot(t: float = NOW, seq: int = 40) -> KvSnapshot:
 HOT = [(0x9C12AA31F0, 96, 211, 2), (0x1B77D2E410, 80, 154, 1), (0x44C0FFEE12, 64, 97, 3)]
 
 
-def kv_series() -> list[Series]:
+def kv_series(worker: str | None = None) -> list[Series]:
     times = [NOW - 600 + 5 * i for i in range(120)]
     out = []
-    for name, less in (("predicted_hit_rate", 0.0), ("actual_hit_rate", 0.012)):
-        out.append(Series(name=name, points=[(t, hit_ratio(t) - less if t > NOW - 500 else None) for t in times]))
-        for i, w in enumerate(WORKERS):
-            points = [(t, hit_ratio(t, i) - less if t > NOW - 500 else None) for t in times]
-            out.append(Series(name=name, labels={"worker": w}, points=points))
+    for name, less in (("hit_rate_predicted", 0.0), ("hit_rate_actual", 0.012)):
+        index = WORKERS.index(worker) if worker else None
+        points = [(t, hit_ratio(t, index) - less if t > NOW - 500 else None) for t in times]
+        out.append(Series(name=name, labels={"worker": worker} if worker else {}, points=points))
     return out
 
 
@@ -392,3 +392,13 @@ def revisions() -> list[Revision]:
         Revision(number=n, digest=f"d{n}", created_at=at(7_500 - n * 900), cause=f"submit {n}", active=n == 3)
         for n in (1, 2, 3)
     ]
+
+
+def revision(number: int) -> Revision:
+    """A revision with its spec; one variable of its environment is a secret."""
+    services = tuple(
+        ServiceSpec(name=name, target=f"graph:{name}", envs={"HF_TOKEN": "hf_very_secret", "LOG": name.lower()})
+        for name in ("Frontend", "Middle", "Backend", "Processor", "Router", "VllmWorker")
+    )
+    spec = GraphSpec(name="graph", target="graph:Frontend", entry="Frontend", services=services, envs={"REGION": "eu"})
+    return Revision(number=number, digest="d", created_at=at(900), cause="submit", active=True, spec=spec)

@@ -1,0 +1,1 @@
+"""Windows on top of the pages: confirmation, help, a plan."""
