@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,14 +118,15 @@ class ActiveLoad:
         self._prompts.remove_worker(worker)
         return lost
 
-    def overlaps(self, hashes: Hashes, out: npt.NDArray[Any]) -> None:
-        """Write into `out[slot]` how many blocks of this prompt each worker's requests in flight cover (at least)."""
-        if not self._requests or not len(hashes):
-            return
+    def overlaps(self, hashes: Hashes) -> Floats | None:
+        """How many blocks of this prompt each worker's requests in flight cover (at least), by slot; None: none."""
+        if not len(hashes) or int(hashes[0]) not in self._prompts:
+            return None
         matches = self._prompts.match(hashes[_landmarks(len(hashes))[1]])
-        if matches.segments:
-            covered = [(mask, _COUNTS[depth - 1]) for mask, depth in matches.segments]
-            Matches(self._prompts, covered).spread(out, self._slot_of_bit)
+        covered = [(mask, _COUNTS[depth - 1]) for mask, depth in matches.segments]
+        out: Floats = np.zeros(len(self.requests))
+        Matches(self._prompts, covered).spread(out, self._slot_of_bit)
+        return out
 
     def add(
         self, request_id: str, worker: Worker, *, prompt_tokens: int, prefill_blocks: float, marks: list[int]

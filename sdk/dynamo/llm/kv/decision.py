@@ -20,45 +20,30 @@ class Candidate(msgspec.Struct, frozen=True):
     eligible: bool
 
 
-class Decision:
-    """Where a request goes and why. `overlap_blocks` is the prediction of what need not be computed."""
+class Decision(msgspec.Struct, eq=False):
+    """Where a request goes and why. `overlap_blocks` is the prediction of what need not be computed.
 
-    __slots__ = (
-        "_all_slots",
-        "_chosen_from",
-        "_costs",
-        "_held",
-        "_overlap",
-        "_workers",
-        "best_overlap_blocks",
-        "hashes",
-        "mode",
-        "overlap_blocks",
-        "prompt_blocks",
-        "prompt_tokens",
-        "request_id",
-        "worker",
-    )
+    The arrays are those that the choice was made from, indexed by slot; `candidates` reads them.
+    """
 
-    def __init__(
-        self, *, request_id: str, worker: Worker, mode: str, prompt_tokens: int, hashes: Hashes, overlap_blocks: int,
-        best_overlap_blocks: int, all_slots: Slots, chosen_from: Slots, workers: dict[int, Worker], overlap: Floats,
-        held: Floats, costs: Floats,
-    ) -> None:  # fmt: skip
-        self.request_id = request_id
-        self.worker = worker
-        self.mode = mode
-        self.prompt_tokens = prompt_tokens
-        self.prompt_blocks = len(hashes)
-        self.hashes = hashes
-        self.overlap_blocks = overlap_blocks
-        self.best_overlap_blocks = best_overlap_blocks
-        self._all_slots = all_slots
-        self._chosen_from = chosen_from
-        self._workers = workers
-        self._overlap = overlap
-        self._held = held
-        self._costs = costs
+    request_id: str
+    worker: Worker
+    mode: str
+    prompt_tokens: int
+    hashes: Hashes
+    overlap_blocks: int
+    best_overlap_blocks: int
+    _workers: dict[int, Worker]
+    _all_slots: Slots
+    _chosen_from: Slots
+    _overlap: Floats
+    _held: Floats
+    _costs: Floats
+
+    @property
+    def prompt_blocks(self) -> int:
+        """Full blocks of the prompt: those that can be in a cache."""
+        return len(self.hashes)
 
     @property
     def avoidable_blocks(self) -> int:

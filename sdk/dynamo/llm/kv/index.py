@@ -89,6 +89,10 @@ class PrefixIndex:
         """Distinct blocks in the index, those of lost workers included until they are swept."""
         return len(self._holders)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a block is in the index (perhaps for a lost worker alone)."""
+        return key in self._holders
+
     def add_worker(self, worker: Worker) -> int:
         """The worker's bit number, a new one if it had none."""
         bit = self._bits.get(worker)

@@ -11,7 +11,7 @@ the changes that a router needs. It keeps two promises that make the router's in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -23,14 +23,14 @@ class Held(msgspec.Struct, frozen=True, tag="s", array_like=True):
     """These prefixes are cached now; sequence hashes, parents before children."""
 
     dp_rank: int
-    hashes: list[int]
+    hashes: Sequence[int]
 
 
 class Gone(msgspec.Struct, frozen=True, tag="r", array_like=True):
     """These prefixes no longer are."""
 
     dp_rank: int
-    hashes: list[int]
+    hashes: Sequence[int]
 
 
 class Emptied(msgspec.Struct, frozen=True, tag="c", array_like=True):

@@ -64,6 +64,7 @@ class KvRouter:
         self.observers: list[Observer] = []
         self._clock = clock
         self._workers: dict[int, Worker] = {}  # by slot; replaced, never changed, so that decisions may keep it
+        self._known: dict[tuple[int, int], Worker] = {}
         self._slots: Slots = np.empty(0, np.intp)
         self._prompt_blocks: dict[str, int] = {}
         self._index_slots = _SlotMap(self.index, self.table)
@@ -99,6 +100,7 @@ class KvRouter:
     def _relist(self) -> None:
         items = sorted(self.table.items())
         self._workers = {slot: worker for worker, slot in items}
+        self._known = {(worker.instance, worker.dp_rank): worker for worker, _ in items}
         self._slots = np.array([slot for _, slot in items], np.intp)
 
     @property
@@ -109,8 +111,9 @@ class KvRouter:
 
     def apply(self, instance: int, change: CacheChange) -> None:
         """A change of an instance's cache."""
-        worker = Worker(instance, change.dp_rank)
-        if worker not in self.table:
+        worker = self._known.get((instance, change.dp_rank))
+        if worker is None:
+            worker = Worker(instance, change.dp_rank)
             self.add_worker(worker)
         if isinstance(change, Held):
             self.index.store(worker, change.hashes)
@@ -176,43 +179,23 @@ class KvRouter:
         hashes = self.hashes(token_ids, lora=lora, salt=salt)
         prompt_tokens = len(token_ids) // 4 if isinstance(token_ids, bytes) else len(token_ids)
         overlap, shared = self._overlaps(mode, hashes, max(prompt_tokens - 1, 0) // options.block_size)
-        scheduler = self.scheduler
-        if mode == "least-loaded":
-            costs = np.maximum(self.active.requests, scheduler.reported.running + scheduler.reported.waiting)
-        else:
-            weight = options.overlap_weight if told.overlap_weight is None else told.overlap_weight
-            scale = options.prefill_load_scale if told.prefill_load_scale is None else told.prefill_load_scale
-            costs = scheduler.costs(
-                told.cost or options.cost,
-                -(-prompt_tokens // options.block_size),
-                overlap,
-                shared,
-                0.0 if mode == "kv-load" else weight,
-                scale,
-            )
-        temperature = options.temperature if told.temperature is None else told.temperature
-        if mode == "round-robin":
-            slot = scheduler.in_turn(chosen_from)
-        elif mode == "random":
-            slot = scheduler.at_random(chosen_from)
-        elif temperature > 0 and mode != "least-loaded":
-            slot = scheduler.sample(chosen_from, costs, temperature)
-        else:
-            slot = scheduler.cheapest(chosen_from, costs)
+        costs = self._costs(mode, told, -(-prompt_tokens // options.block_size), overlap, shared)
+        slot = self._choose(mode, told, chosen_from, costs)
+        best = overlap if chosen_from is self._slots else overlap[chosen_from]
         return Decision(
-            request_id=request_id,
-            worker=self._workers[slot],
-            mode=mode,
-            prompt_tokens=prompt_tokens,
-            hashes=hashes,
-            overlap_blocks=int(overlap[slot]),
-            best_overlap_blocks=int(overlap[chosen_from].max()),
-            all_slots=slots,
-            chosen_from=chosen_from,
-            workers=self._workers,
-            overlap=overlap,
-            held=self.active.held_blocks.copy(),
-            costs=costs,
+            request_id,
+            self._workers[slot],
+            mode,
+            prompt_tokens,
+            hashes,
+            int(overlap[slot]),
+            int(best.max()),
+            self._workers,
+            slots,
+            chosen_from,
+            overlap,
+            self.active.held_blocks.copy(),
+            costs,
         )
 
     def _candidates(self, allowed: Collection[int] | None, excluded: Collection[int], pinned: int | None) -> Slots:
@@ -229,22 +212,49 @@ class KvRouter:
             np.intp,
         )
 
-    def _overlaps(self, mode: str, hashes: Hashes, most: int) -> tuple[Floats, Floats]:
-        """Per slot: blocks that need not be computed, and blocks that requests in flight hold already.
+    def _overlaps(self, mode: str, hashes: Hashes, most: int) -> tuple[Floats, Floats | None]:
+        """Per slot: blocks that need not be computed, and blocks that requests in flight hold (None: none).
 
         `most` bounds the former: an engine always computes the prompt's last token.
         """
-        size = len(self.active.requests)
-        cached, shared = np.zeros(size), np.zeros(size)
-        if len(hashes):
-            if mode == "approx-kv":
-                self.approx.match(hashes, self._clock()).spread(cached, self._approx_slots.array())
-            else:
-                self.index.match(hashes).spread(cached, self._index_slots.array())
-            self.active.overlaps(hashes, shared)
+        cached = np.zeros(len(self.active.requests))
+        if not len(hashes):
+            return cached, None
+        if mode == "approx-kv":
+            self.approx.match(hashes, self._clock()).spread(cached, self._approx_slots.array())
+        else:
+            self.index.match(hashes).spread(cached, self._index_slots.array())
+        shared = self.active.overlaps(hashes)
+        if shared is not None:
             np.maximum(cached, shared, out=cached)
+        if most < len(hashes):
             np.minimum(cached, most, out=cached)
         return cached, shared
+
+    def _costs(
+        self, mode: str, told: RouteOverrides, prompt_blocks: int, overlap: Floats, shared: Floats | None
+    ) -> Floats:
+        scheduler, options = self.scheduler, self.options
+        if mode == "least-loaded":
+            reported = scheduler.reported
+            fewest: Floats = np.maximum(self.active.requests, reported.running + reported.waiting)
+            return fewest
+        weight = options.overlap_weight if told.overlap_weight is None else told.overlap_weight
+        scale = options.prefill_load_scale if told.prefill_load_scale is None else told.prefill_load_scale
+        if mode == "kv-load":
+            weight = 0.0
+        return scheduler.costs(told.cost or options.cost, prompt_blocks, overlap, shared, weight, scale)
+
+    def _choose(self, mode: str, told: RouteOverrides, slots: Slots, costs: Floats) -> int:
+        scheduler = self.scheduler
+        if mode == "round-robin":
+            return scheduler.in_turn(slots)
+        if mode == "random":
+            return scheduler.at_random(slots)
+        temperature = self.options.temperature if told.temperature is None else told.temperature
+        if temperature > 0 and mode != "least-loaded":
+            return scheduler.sample(slots, costs, temperature)
+        return scheduler.cheapest(slots, costs)
 
     # -- life of a request -------------------------------------------------------------------------------------------
 

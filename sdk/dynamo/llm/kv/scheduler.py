@@ -100,25 +100,27 @@ class Scheduler:
         return slots
 
     def costs(
-        self, cost: CostName, prompt_blocks: int, overlap: Floats, shared: Floats, weight: float, scale: float
+        self, cost: CostName, prompt_blocks: int, overlap: Floats, shared: Floats | None, weight: float, scale: float
     ) -> Floats:
-        """Cost of each slot. `overlap` are cached blocks, `shared` those that requests in flight hold already."""
+        """Cost of each slot. `overlap` are cached blocks, `shared` those that requests in flight hold."""
         if cost == "usage":
             waiting = self.waiting()
             most = waiting.max()
             score = overlap * (2 * weight / max(prompt_blocks, 1)) - self.usage()
-            costs: Floats = (waiting / most if most > 0 else 0.0) - score
-            return costs
+            usage: Floats = (waiting / most if most > 0 else 0.0) - score
+            return usage
         active = self.active
-        prefill = active.prefill_blocks - weight * overlap
-        prefill += prompt_blocks
+        costs = overlap * -weight
+        costs += active.prefill_blocks
+        costs += prompt_blocks
         if weight > 1:
-            np.maximum(prefill, 0, out=prefill)
-        prefill *= scale
-        prefill += active.held_blocks
-        prefill -= shared
-        prefill += prompt_blocks
-        return prefill
+            np.maximum(costs, 0, out=costs)
+        costs *= scale
+        costs += active.held_blocks
+        costs += prompt_blocks
+        if shared is not None:
+            costs -= shared
+        return costs
 
     def cheapest(self, slots: Slots, costs: npt.NDArray[Any]) -> int:
         """The slot of least cost; among equals the one with the fewest requests in flight, then each in turn."""

@@ -6,18 +6,25 @@ hashes as one string of little-endian unsigned 64-bit integers: eight bytes a bl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 
-_U64 = np.dtype("<u8")
+
+@lru_cache(maxsize=1024)
+def _words(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}Q")
 
 
 class MalformedChange(ValueError):
     """What arrived is not a cache change."""
+
+
+def _pack(hashes: Sequence[int]) -> bytes:
+    return _words(len(hashes)).pack(*hashes)
 
 
 def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
@@ -25,9 +32,9 @@ def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
     out: list[tuple[Any, ...]] = []
     for change in changes:
         if isinstance(change, Held):
-            out.append(("s", change.dp_rank, np.array(change.hashes, _U64).tobytes()))
+            out.append(("s", change.dp_rank, _pack(change.hashes)))
         elif isinstance(change, Gone):
-            out.append(("r", change.dp_rank, np.array(change.hashes, _U64).tobytes()))
+            out.append(("r", change.dp_rank, _pack(change.hashes)))
         else:
             out.append(("c", change.dp_rank))
     return out
@@ -43,8 +50,8 @@ def _decode(item: Any) -> CacheChange:
         tag, rank = item[0], int(item[1])
         if tag == "c":
             return Emptied(rank)
-        hashes: list[int] = np.frombuffer(item[2], _U64).tolist()
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+        hashes = _words(len(item[2]) >> 3).unpack(item[2])
+    except (TypeError, ValueError, IndexError, KeyError, struct.error) as error:
         raise MalformedChange(f"not a cache change: {item!r:.80} ({error})") from None
     if tag == "s":
         return Held(rank, hashes)

@@ -8,7 +8,7 @@ from dynamo.llm.kv.wire import MalformedChange, decode_changes, encode_changes
 
 
 def test_round_trip_through_msgpack() -> None:
-    changes = [Held(0, [1, 2**64 - 1]), Gone(3, [7]), Emptied(1), Held(0, [])]
+    changes = [Held(0, (1, 2**64 - 1)), Gone(3, (7,)), Emptied(1), Held(0, ())]
     packed = msgspec.msgpack.encode(encode_changes(changes))
     assert decode_changes(msgspec.msgpack.decode(packed)) == changes
 
