@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mappi
 from typing import TYPE_CHECKING, Any
 
 from dynamo.runtime.context import current_request
-from dynamo.runtime.errors import InstanceUnavailable, NoInstances, RequestError
+from dynamo.runtime.errors import InstanceUnavailable, NoInstances, Overloaded, RequestError
+from dynamo.runtime.gate import Gate
 from dynamo.runtime.instances import InstanceSet, OnChange
 from dynamo.runtime.keys import instances_prefix
-from dynamo.runtime.response import ResponseStream
+from dynamo.runtime.response import ResponseStream, Retry
 from dynamo.runtime.selection import LeastLoaded, Policy, RandomChoice, RoundRobin, Sticky
 from dynamo.runtime.status import Instance
+from dynamo.runtime.tracing import active, ambient_traceparent
 from dynamo.runtime.transport.base import Call
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ _ATTEMPTS = 8
 class Client:
     """Made by `Endpoint.client()`; awaiting it waits until it follows discovery, which every call does as well.
 
-    `wait`: seconds that a request waits for a first instance before it fails with `NoInstances`.
+    `wait`: seconds that a request waits for a first instance before it fails with `NoInstances`. `limit`:
+    requests at once (0: any number); up to `queue` more wait their turn, then `Overloaded` is raised.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class Client:
         endpoint: str,
         *,
         wait: float = 10.0,
+        limit: int = 0,
+        queue: int = 0,
     ) -> None:
         self.path = f"{namespace}/{component}/{endpoint}"
         self._runtime = runtime
@@ -43,6 +48,13 @@ class Client:
         self._instances = InstanceSet(
             runtime.discovery, instances_prefix(runtime.scope, namespace, component, endpoint)
         )
+        depth = runtime.metrics.gauge(
+            "dynamo_endpoint_queue_depth",
+            "Requests that wait for their turn in this process.",
+            ("component", "endpoint"),
+        )
+        self._gate = Gate(limit, queue, self.path, depth.labels(component, endpoint)) if limit else None
+        self._traced = active()
         self._started = False
         self._random = RandomChoice()
         self._round_robin = RoundRobin()
@@ -82,23 +94,34 @@ class Client:
             instance = self._instances.known.get(instance_id)
             if instance is None:
                 raise InstanceUnavailable("no such instance is registered", endpoint=self.path, instance=instance_id)
-        timeout, headers = _headers(**options)
-        call = await self._call(instance, payload, headers)
-        stream = ResponseStream(call, None)
-        if timeout is not None:
-            stream.limit(timeout)
-        return stream
+        timeout, headers = _headers(self._traced, **options)
+        return await self._within_limits(lambda: self._call(instance, payload, headers), None, timeout)
 
     async def _send(self, policy: Policy, payload: Any, **options: Any) -> ResponseStream:
-        timeout, headers = _headers(**options)
+        timeout, headers = _headers(self._traced, **options)
         failed: set[int] = set()
-        call = await self._choose_and_call(policy, payload, headers, failed)
 
         async def retry(error: RequestError) -> Call:
             self._give_up_on(error, failed)
             return await self._choose_and_call(policy, payload, headers, failed)
 
-        stream = ResponseStream(call, retry)
+        return await self._within_limits(
+            lambda: self._choose_and_call(policy, payload, headers, failed), retry, timeout
+        )
+
+    async def _within_limits(
+        self, begin: Callable[[], Awaitable[Call]], retry: Retry | None, timeout: float | None
+    ) -> ResponseStream:
+        gate = self._gate
+        if gate is None:
+            stream = ResponseStream(await begin(), retry)
+        else:
+            await gate.enter()
+            try:
+                stream = ResponseStream(await begin(), retry, gate.leave)
+            except BaseException:
+                gate.leave()
+                raise
         if timeout is not None:
             stream.limit(timeout)
         return stream
@@ -124,11 +147,13 @@ class Client:
         )
 
     def _give_up_on(self, error: RequestError, failed: set[int]) -> None:
-        """Note that an instance failed; raises the error once trying further makes no sense."""
-        known_bad = error.instance in failed
+        """Note that an instance failed this request; raises the error once trying further makes no sense."""
+        again = error.instance in failed
         failed.add(error.instance)
-        self._instances.avoid(error.instance)
-        if len(failed) > _ATTEMPTS or (known_bad and not self._instances.usable):
+        if not isinstance(error, Overloaded):  # busy is not gone: others may still have room there
+            self._instances.avoid(error.instance)
+        untried = any(instance.instance_id not in failed for instance in self._instances.usable)
+        if not untried and (again or isinstance(error, Overloaded) or len(failed) > _ATTEMPTS):
             raise error
 
     # -- instances
@@ -182,14 +207,19 @@ class Client:
 
 
 def _headers(
-    *, timeout: float | None = None, request_id: str | None = None, headers: Mapping[str, str] | None = None
+    traced: bool,
+    *,
+    timeout: float | None = None,
+    request_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[float | None, dict[str, Any] | None]:
     """The deadline in seconds and the headers of a call: the serving request's, changed by what was given."""
     serving = current_request()
     if serving is None:
-        if timeout is None and request_id is None and headers is None:
+        traceparent = ambient_traceparent() if traced else ""
+        if timeout is None and request_id is None and headers is None and not traceparent:
             return None, None
-        outgoing: dict[str, Any] = {}
+        outgoing: dict[str, Any] = {"traceparent": traceparent} if traceparent else {}
     else:
         outgoing = serving.outgoing()
     if request_id is not None:

@@ -74,9 +74,12 @@ class Endpoint:
         """The instance id under which this process serves."""
         return await self.runtime.instance_id()
 
-    def client(self, *, wait: float = 10.0) -> Client:
-        """A client, to be kept: it follows the instances for as long as it lives. May be awaited."""
-        return Client(self.runtime, self.namespace, self.component, self.name, wait=wait)
+    def client(self, *, wait: float = 10.0, limit: int = 0, queue: int = 0) -> Client:
+        """A client, to be kept: it follows the instances for as long as it lives. May be awaited.
+
+        `wait`: seconds to wait for a first instance; `limit`, `queue`: requests at once, and waiting.
+        """
+        return Client(self.runtime, self.namespace, self.component, self.name, wait=wait, limit=limit, queue=queue)
 
     def serve_endpoint(
         self,

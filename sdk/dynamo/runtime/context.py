@@ -14,15 +14,27 @@ class RequestContext:
     """One request, as its handler sees it.
 
     `deadline` is in the event loop's time, None without one; `remaining()` in seconds. `traceparent` is the
-    W3C header or "". `headers` are the caller's own, strings.
+    W3C header or "". `headers` are the caller's own, strings. `received`: bytes that arrived since the
+    request before, on the same connection.
     """
 
-    __slots__ = ("_fallback_id", "_id", "deadline", "endpoint", "headers", "instance_id", "peer", "traceparent")
+    __slots__ = (
+        "_fallback_id",
+        "_id",
+        "deadline",
+        "endpoint",
+        "headers",
+        "instance_id",
+        "peer",
+        "received",
+        "traceparent",
+    )
 
     def __init__(self, endpoint: str, instance_id: int, headers: Mapping[str, Any] | None, peer: Any, serial: int):
         self.endpoint = endpoint
         self.instance_id = instance_id
         self.peer = peer
+        self.received = 0
         self.deadline: float | None = None
         self._id = ""
         self._fallback_id = serial

@@ -1,4 +1,4 @@
-"""The metrics of served endpoints (names: see the replica contract)."""
+"""The metrics and traces of served endpoints (names: see the replica contract)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from dynamo.runtime.context import RequestContext
 from dynamo.runtime.metrics import COUNT_BUCKETS, Registry
+from dynamo.runtime.tracing import active, begin_span, end_span
 
 _LABELS = ("component", "endpoint")
 
@@ -14,9 +15,22 @@ _LABELS = ("component", "endpoint")
 class EndpointMetrics:
     """The `Observer` of one endpoint."""
 
-    __slots__ = ("_component", "_duration", "_endpoint", "_errors", "_in_flight", "_items", "_per_request", "_requests")
+    __slots__ = (
+        "_component",
+        "_duration",
+        "_endpoint",
+        "_errors",
+        "_in_flight",
+        "_items",
+        "_per_request",
+        "_received",
+        "_requests",
+        "_sent",
+        "_traced",
+    )
 
     def __init__(self, registry: Registry, component: str, endpoint: str) -> None:
+        self._traced = active()
         self._component = component
         self._endpoint = endpoint
         self._requests = registry.counter("dynamo_endpoint_requests_total", "Requests that began.", _LABELS).labels(
@@ -34,19 +48,30 @@ class EndpointMetrics:
         self._items = registry.counter("dynamo_endpoint_items_total", "Items that were sent.", _LABELS).labels(
             component, endpoint
         )
+        self._sent = registry.counter("dynamo_endpoint_bytes_sent_total", "Encoded items.", _LABELS).labels(
+            component, endpoint
+        )
+        self._received = registry.counter(
+            "dynamo_endpoint_bytes_received_total", "Bytes of requests, as framed on the wire.", _LABELS
+        ).labels(component, endpoint)
         self._per_request = registry.histogram(
             "dynamo_endpoint_items", "Items of one answer.", _LABELS, buckets=COUNT_BUCKETS
         ).labels(component, endpoint)
 
-    def begin(self, _context: RequestContext, /) -> float:
+    def begin(self, context: RequestContext, /) -> tuple[float, Any]:
         self._requests.value += 1
         self._in_flight.value += 1
-        return perf_counter()
+        self._received.value += context.received
+        return perf_counter(), begin_span(context) if self._traced else None
 
-    def end(self, token: Any, items: int, error: str, /) -> None:
+    def end(self, token: tuple[float, Any], items: int, sent: int, error: str, /) -> None:
+        began, span = token
         self._in_flight.value -= 1
-        self._duration.observe(perf_counter() - token)
+        self._sent.value += sent
+        self._duration.observe(perf_counter() - began)
         self._items.value += items
         self._per_request.observe(items)
         if error:
             self._errors.labels(self._component, self._endpoint, error).inc()
+        if span is not None:
+            end_span(span, items, error)

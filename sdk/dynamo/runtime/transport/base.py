@@ -25,8 +25,8 @@ class Observer(Protocol):
         """A request starts; returns what `end` gets back."""
         ...
 
-    def end(self, token: Any, items: int, error: str, /) -> None:
-        """It ended after `items` items; `error` is "" or the error's type."""
+    def end(self, token: Any, items: int, sent: int, error: str, /) -> None:
+        """It ended after `items` items of `sent` bytes together; `error` is "" or the error's type."""
         ...
 
 
@@ -36,7 +36,7 @@ class Unobserved:
     def begin(self, _context: RequestContext, /) -> Any:
         return None
 
-    def end(self, _token: Any, _items: int, _error: str, /) -> None:
+    def end(self, _token: Any, _items: int, _sent: int, _error: str, /) -> None:
         return None
 
 

@@ -48,6 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         self.pairs = 0
         self.scheduled = False
         self.max_send = limits.max_frame
+        self.received = 0
         self._heard = True
         self._silent_ticks = 0
         self._greeted = False
@@ -69,6 +70,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
+        self.received += nbytes
         try:
             for pairs in self._reader.received(nbytes):
                 self._frame(pairs)

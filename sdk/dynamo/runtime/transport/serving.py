@@ -35,12 +35,15 @@ _encode_key = frames.encode_key
 class ServedCall:
     """One running request: its task and how many items its reader still has room for."""
 
-    __slots__ = ("credit", "deadline", "live", "started", "task", "waiter")
+    __slots__ = ("credit", "deadline", "handler", "items", "live", "sent", "started", "task", "waiter")
 
-    def __init__(self) -> None:
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
         self.credit = frames.CREDITS
         self.live = True  # somebody still waits for the answer
         self.started = False
+        self.items = 0
+        self.sent = 0  # bytes
         self.task: asyncio.Task[None] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.deadline: asyncio.TimerHandle | None = None
@@ -129,10 +132,12 @@ class ServingConnection(Connection):
         elif handler.limit and handler.running >= handler.limit:
             self._refuse(stream, *error_to_wire(Overloaded(f"the instance runs {handler.running} requests already")))
         else:
-            call = ServedCall()
+            call = ServedCall(handler)
             context = RequestContext(handler.target, handler.instance_id, headers, self, stream)
+            context.received, self.received = self.received, 0
             self.calls[stream] = call
-            call.task = self.loop.create_task(self._serve(stream, call, handler, payload, context))
+            handler.running += 1
+            call.task = self.loop.create_task(self._serve(stream, call, payload, context))
             if context.deadline is not None:
                 call.deadline = self.loop.call_at(context.deadline, self._expire, stream)
 
@@ -153,6 +158,9 @@ class ServingConnection(Connection):
         call.live = False
         if not call.started:  # a task that is cancelled before its first step never runs its clean-up
             del self.calls[stream]
+            call.handler.running -= 1
+            if self.draining:
+                self._on_done()
         if call.deadline is not None:
             call.deadline.cancel()
         if call.task is not None:
@@ -160,24 +168,21 @@ class ServingConnection(Connection):
 
     # -- running handlers
 
-    async def _serve(
-        self, stream: int, call: ServedCall, handler: Handler, payload: Any, context: RequestContext
-    ) -> None:
+    async def _serve(self, stream: int, call: ServedCall, payload: Any, context: RequestContext) -> None:
+        handler = call.handler
         enter(context)
         call.started = True
-        handler.running += 1
         token = handler.observer.begin(context)
-        items = 0
         failure = ""
         try:
             result = handler.start(payload, context)
             if hasattr(result, "__aiter__"):
-                items = await self._send_items(stream, call, result)
+                await self._send_items(stream, call, result)
                 self.push(_END, stream)
             else:
                 item = await result
-                items = 1
-                self._send_result(stream, item)
+                call.items = 1
+                call.sent = self._send_result(stream, item)
                 if not self.writable:
                     await self.until_writable()
         except asyncio.CancelledError:
@@ -191,48 +196,53 @@ class ServingConnection(Connection):
             call.live = False
             self.calls.pop(stream, None)
             handler.running -= 1
-            handler.observer.end(token, items, failure)
+            handler.observer.end(token, call.items, call.sent, failure)
             if call.deadline is not None:
                 call.deadline.cancel()
             if self.draining:
                 self._on_done()
 
-    async def _send_items(self, stream: int, call: ServedCall, items: Any) -> int:
+    async def _send_items(self, stream: int, call: ServedCall, items: Any) -> None:
         push = self.push
         key = _encode_key(stream)
-        sent = 0
+        count = sent = 0
+        loop = self.loop
         try:
             async for item in items:
                 try:
                     size = push(key, item)
                 except ENCODE_ERRORS as error:
-                    raise InvalidPayload(f"item {sent} cannot be encoded: {error}") from error
-                sent += 1
+                    raise InvalidPayload(f"item {count} cannot be encoded: {error}") from error
+                count += 1
+                sent += size
                 call.credit -= 1
                 if size > frames.CREDIT_BYTES:
                     extra = size // frames.CREDIT_BYTES
                     call.credit -= extra
                     push(_WEIGHT, (stream, extra))
                 if call.credit <= 0:
-                    call.waiter = self.loop.create_future()
+                    call.waiter = loop.create_future()
                     await call.waiter
                 if not self.writable:
                     await self.until_writable()
-                if sent == 1:
+                if count == 1:
                     await asyncio.sleep(0)  # the first item leaves before the handler goes on
         finally:
+            call.items = count
+            call.sent = sent
             close = getattr(items, "aclose", None)
             if close is not None:
                 await close()
-        return sent
 
-    def _send_result(self, stream: int, item: Any) -> None:
+    def _send_result(self, stream: int, item: Any) -> int:
+        """Bytes sent."""
         try:
-            self.push(_RESULT, (stream, item))
+            return self.push(_RESULT, (stream, item))
         except FrameTooLarge as error:
             self._refuse(stream, *error_to_wire(error))
         except ENCODE_ERRORS as error:
             self._refuse(stream, *error_to_wire(InvalidPayload(f"the answer cannot be encoded: {error}")))
+        return 0
 
     def _fail(self, stream: int, call: ServedCall, handler: Handler, error: Exception) -> str:
         """Report a handler's exception to its caller; the error's type for the metrics."""
