@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := $(VENV)/.runs
-UV      = UV_NATIVE_TLS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-wheel format lint types contracts unit clean

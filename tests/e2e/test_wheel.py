@@ -22,7 +22,7 @@ UV = Path(sys.executable).with_name("uv")
 
 
 def call(*command: str, cwd: Path) -> str:
-    environ = os.environ | {"UV_NATIVE_TLS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    environ = os.environ | {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     environ.pop("VIRTUAL_ENV", None)
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
