@@ -1,14 +1,17 @@
 """The processor: chat template, tokenisation, and the choice of a worker. Tokens do not pass through it."""
 
+from components.kv_router import Router
 from components.worker import Worker
 from dynamo.llm.models import Catalogue, LoadedModel
 from dynamo.llm.planning import AnyWorker, LocalPlanner, PlanAnswer, PlanCall, Reports, answer_plan
+from dynamo.llm.routing import RouterPicker
 from dynamo.sdk import async_on_start, depends, dynamo_context, endpoint, service
 
 
 @service(dynamo={"namespace": "dynamo"}, resources={"cpu": 1}, workers=1)
 class Processor:
     worker = depends(Worker)
+    router = depends(Router)  # where the graph links it; otherwise workers take requests in turn
 
     def __init__(self) -> None:
         self.planners: dict[LoadedModel, LocalPlanner] = {}
@@ -17,7 +20,7 @@ class Processor:
     async def start(self) -> None:
         self.catalogue = Catalogue(dynamo_context["runtime"])
         await self.catalogue.start()
-        self.picker = AnyWorker()
+        self.picker = RouterPicker(self.router.route, self.router.report) if self.router else AnyWorker()
 
     @endpoint()
     async def plan(self, call: PlanCall) -> PlanAnswer:

@@ -4,9 +4,11 @@ import logging
 
 from dynamo.llm.engines.base import EngineRequest
 from dynamo.llm.engines.factory import make_engine, read_options, run_directory
+from dynamo.llm.errors import ModelError
 from dynamo.llm.pipeline import EmbedRequest
 from dynamo.llm.worker import WorkerService
 from dynamo.sdk import async_on_start, dynamo_context, endpoint, liveness, on_shutdown, service
+from dynamo.sdk.errors import ConfigError
 from dynamo.sdk.lib.config import ServiceConfig
 from dynamo.sdk.serving.reporting import report_progress
 
@@ -16,8 +18,10 @@ logger = logging.getLogger(__name__)
 @service(dynamo={"namespace": "dynamo"}, resources={"cpu": 1}, workers=1)
 class Worker:
     def __init__(self) -> None:
-        argv = ServiceConfig.get_instance().as_args("Worker")
-        self.options = read_options(argv)
+        try:
+            self.options = read_options(ServiceConfig.get_instance().as_args("Worker"))
+        except ModelError as error:
+            raise ConfigError(f"Worker: {error}") from None
         self.worker: WorkerService | None = None
 
     @async_on_start

@@ -141,14 +141,40 @@ class Reports(msgspec.Struct):
         return len(self.reports)
 
 
+class ReportSender:
+    """Gathers reports for a moment and sends them together: they are many, and nobody waits for them."""
+
+    def __init__(self, send: Callable[[Reports], Awaitable[Any]]) -> None:
+        self._send = send
+        self._reports: list[Report] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    def add(self, report: Report) -> None:
+        self._reports.append(report)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.get_running_loop().create_task(self._send_all(), name="reports")
+
+    async def _send_all(self) -> None:
+        while self._reports:
+            await asyncio.sleep(REPORT_INTERVAL)
+            reports, self._reports = self._reports, []
+            try:
+                await self._send(Reports(reports))
+            except RuntimeRequestError as error:
+                logger.warning("%d reports were not delivered: %s", len(reports), error)
+
+    async def close(self) -> None:
+        """Send what is left."""
+        if self._sending is not None:
+            await asyncio.gather(self._sending, return_exceptions=True)
+
+
 class RemotePlanner:
     """Asks Processor replicas. `call` sends a `PlanCall` and gives the answer; `report` sends reports."""
 
     def __init__(self, call: Callable[[PlanCall], Awaitable[Any]], report: Callable[[Reports], Awaitable[Any]]) -> None:
         self._call = call
-        self._report = report
-        self._reports: list[Report] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._reports = ReportSender(report)
 
     async def plan(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[Planned]:
         if isinstance(request, ChatRequest):
@@ -165,29 +191,14 @@ class RemotePlanner:
         return answer.planned
 
     def first_token(self, request_id: str, cached_tokens: int | None) -> None:
-        self._add(Report(request_id=request_id, event="first", cached_tokens=cached_tokens))
+        self._reports.add(Report(request_id=request_id, event="first", cached_tokens=cached_tokens))
 
     def done(self, request_id: str) -> None:
-        self._add(Report(request_id=request_id, event="done"))
-
-    def _add(self, report: Report) -> None:
-        self._reports.append(report)
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.get_running_loop().create_task(self._send(), name="planner reports")
-
-    async def _send(self) -> None:
-        while self._reports:
-            await asyncio.sleep(REPORT_INTERVAL)
-            reports, self._reports = self._reports, []
-            try:
-                await self._report(Reports(reports))
-            except RuntimeRequestError as error:  # the router will learn it from the workers' own figures
-                logger.warning("%d reports were not delivered: %s", len(reports), error)
+        self._reports.add(Report(request_id=request_id, event="done"))
 
     async def close(self) -> None:
         """Send what is left."""
-        if self._sending is not None:
-            await asyncio.gather(self._sending, return_exceptions=True)
+        await self._reports.close()
 
 
 async def answer_plan(planner: LocalPlanner, call: PlanCall) -> PlanAnswer:

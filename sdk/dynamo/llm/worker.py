@@ -7,12 +7,12 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from dynamo.llm.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, Progress
+from dynamo.llm.engines.base import Engine, EngineOutput, EngineRequest, Progress
 from dynamo.llm.errors import RequestError
+from dynamo.llm.kv.events import KvEventPublisher, register_engine_metrics
 from dynamo.llm.pipeline import EmbedOutput, EmbedRequest
 from dynamo.llm.registration import publish_model
 from dynamo.runtime.errors import Overloaded
-from dynamo.runtime.metrics import Gauge, Registry
 
 if TYPE_CHECKING:
     from dynamo.runtime import DistributedRuntime
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOAD_INTERVAL = 0.1
-"""Seconds between looks at the engine's load; subscribers hear of it when it changed."""
+HEALTH_INTERVAL = 0.5
+"""Seconds between looks at the engine's health."""
 
 
 @runtime_checkable
@@ -48,23 +48,23 @@ class WorkerService:
     ) -> None:
         self.engine = engine
         self._runtime = runtime
-        self._namespace = namespace
-        self._component = component
+        self._component = runtime.namespace(namespace).component(component)
         self._max_waiting = max_waiting
         self._card: Registration | None = None
         self._watch: asyncio.Task[None] | None = None
         self._problem = "starting"
-        self._changed = asyncio.Event()
-        self._load = EngineLoad()
-        self._metrics = EngineMetrics(runtime.metrics)
+        self._events: KvEventPublisher | None = None
 
     async def start(self, progress: Progress) -> None:
         """Start the engine, then publish its card. Engine errors pass through."""
+        self._events = KvEventPublisher(self.engine)  # before the first block is stored
         await self.engine.start(progress)
         self._problem = ""
-        self._watch = asyncio.create_task(self._watch_engine(), name="engine load")
+        self._watch = asyncio.create_task(self._watch_engine(), name="engine health")
+        register_engine_metrics(self.engine, self._runtime.metrics)
+        await self._events.serve(self._component)
         card = self.engine.card
-        card.namespace, card.component = self._namespace, self._component
+        card.namespace, card.component = self._component.namespace, self._component.name
         if isinstance(self.engine, EmbeddingEngine) and "embeddings" not in card.kinds:
             card.kinds = [*card.kinds, "embeddings"]
         self._card = await publish_model(self._runtime, card)
@@ -85,13 +85,6 @@ class WorkerService:
             raise RequestError("this engine has no embeddings", param="model")
         return await self.engine.embed(request)
 
-    async def load(self) -> AsyncIterator[EngineLoad]:
-        """The load now, and again whenever it has changed."""
-        while True:
-            changed = self._changed
-            yield self._load
-            await changed.wait()
-
     def problem(self) -> str:
         """Why this worker should get no requests; empty when it should."""
         return self._problem
@@ -101,6 +94,8 @@ class WorkerService:
         if self._card is not None:
             await self._card.remove()
             self._card = None
+        if self._events is not None:
+            await self._events.close()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -108,45 +103,8 @@ class WorkerService:
         await self.engine.stop(grace)
 
     async def _watch_engine(self) -> None:
-        while True:
-            load = self.engine.load()
-            if load != self._load:
-                self._load = EngineLoad(**{name: getattr(load, name) for name in load.__struct_fields__})
-                self._metrics.update(self._load)
-                self._changed.set()
-                self._changed = asyncio.Event()
-            if not self._problem and not await self.engine.healthy():
+        while not self._problem:
+            await asyncio.sleep(HEALTH_INTERVAL)
+            if not await self.engine.healthy():
                 self._problem = "the engine died"
                 logger.error("the engine died; this worker takes no more requests")
-            await asyncio.sleep(LOAD_INTERVAL)
-
-
-class EngineMetrics:
-    """The engine's figures under the names of the replica contract."""
-
-    def __init__(self, registry: Registry) -> None:
-        def gauge(name: str, help: str) -> Gauge:
-            return registry.gauge(f"dynamo_engine_{name}", help).labels()
-
-        self._running = gauge("running_requests", "Requests in the running batch.")
-        self._waiting = gauge("waiting_requests", "Requests waiting for room.")
-        self._total = gauge("kv_blocks_total", "KV-cache blocks.")
-        self._active = gauge("kv_blocks_active", "KV-cache blocks that running requests hold.")
-        self._cached = gauge("kv_blocks_cached", "KV-cache blocks that hold reusable prefixes.")
-        self._usage = gauge("cache_usage", "Active blocks over all blocks, 0 to 1.")
-        self._queries = registry.counter(
-            "dynamo_engine_prefix_queries_tokens_total", "Prompt tokens looked up in the prefix cache."
-        ).labels()
-        self._hits = registry.counter(
-            "dynamo_engine_prefix_hits_tokens_total", "Prompt tokens found in the prefix cache."
-        ).labels()
-
-    def update(self, load: EngineLoad) -> None:
-        self._running.set(load.running_requests)
-        self._waiting.set(load.waiting_requests)
-        self._total.set(load.total_blocks)
-        self._active.set(load.active_blocks)
-        self._cached.set(load.cached_blocks)
-        self._usage.set(load.cache_usage)
-        self._queries.inc(max(0, load.prefix_queries_tokens - self._queries.value))
-        self._hits.inc(max(0, load.prefix_hits_tokens - self._hits.value))

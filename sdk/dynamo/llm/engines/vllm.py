@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from dynamo.llm.engines.base import (
     EngineLoad,
     EngineOutput,
@@ -218,7 +220,7 @@ class VllmEngine:
             raise InvalidRequest("lora", "this engine serves no LoRA adapters")
 
     def load(self) -> EngineLoad:
-        return self._load
+        return msgspec.structs.replace(self._load)
 
     def listen(self, listener: KvListener) -> None:
         self._listeners.append(listener)
