@@ -13,10 +13,9 @@ from pathlib import Path
 from dynamod.api.guard import guard_rules
 from dynamod.api.server import tcp_listener
 from dynamod.api.tokens import load_tokens
-from dynamod.engine import EngineOptions
 from dynamod.redaction import RedactingFormatter
 from dynamod.schema import Locations
-from dynamod.serving import serving
+from dynamod.serving import options_of, serving
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ async def run_daemon(options: DaemonOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.on_signal)
     rules = guard_rules(tokens, options.allowed_hosts)
-    engine_options = EngineOptions(database_url=options.database_url)
+    engine_options = options_of(os.environ, database_url=options.database_url)
     try:
         async with serving(
             options.where, engine_options, rules, listeners=listeners, on_shutdown=ending.ask
@@ -92,3 +91,4 @@ def set_up_logging(level: str = "INFO") -> None:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

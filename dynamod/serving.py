@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,6 +77,26 @@ async def serving(
 
         stack.push_async_callback(close_server)
         yield Serving(engine, observers)
+
+
+def options_of(
+    environ: Mapping[str, str], *, ephemeral: bool = False, database_url: str | None = None
+) -> EngineOptions:
+    """Engine options as the environment has them: a shared discovery, the request plane, our address.
+
+    Raises:
+        ConfigurationError: a variable cannot be read; the message names it.
+    """
+    settings = from_environment(environ)
+    shared = settings.discovery.startswith("etcd://")
+    return EngineOptions(
+        ephemeral=ephemeral,
+        database_url=database_url,
+        environ=environ,
+        request_plane=settings.request_plane,
+        discovery=settings.discovery if shared else None,
+        tcp_host=settings.tcp_host or None,
+    )
 
 
 def daemon_info(engine: Engine, options: EngineOptions, started: datetime) -> DaemonInfo:

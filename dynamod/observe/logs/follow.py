@@ -65,9 +65,14 @@ class _Tail:
 
 
 async def follow(
-    sources: Sources, wanted: LogFilter, *, places: dict[str, int] | None = None, from_start: bool = False
+    sources: Sources,
+    wanted: LogFilter,
+    *,
+    places: dict[str, int] | None = None,
+    from_start: bool = False,
+    until: asyncio.Event | None = None,
 ) -> AsyncIterator[Batch]:
-    """Batches of new lines, for ever.
+    """Batches of new lines, for ever, or until `until` is set and everything written before has been given.
 
     `places` continues where an earlier follow stopped (line numbers by replica, as in `Batch.places`). A
     replica that is not in it starts at its end when it was there from the beginning, and at its first line
@@ -77,7 +82,8 @@ async def follow(
     known = dict(places or {})
     first, asked = True, 0.0
     while True:
-        if time.monotonic() - asked >= SOURCES_S or first:
+        last_round = until is not None and until.is_set()
+        if time.monotonic() - asked >= SOURCES_S or first or last_round:
             asked = time.monotonic()
             current = await sources()
             fresh = [source for source in current if source.replica not in tails]
@@ -89,6 +95,8 @@ async def follow(
             first = False
         growing = [tail for tail in tails.values() if tail.grew()]
         if not growing:
+            if last_round:
+                return
             await asyncio.sleep(QUIET_S)
             continue
         lines, skipped = await asyncio.to_thread(_read, growing, wanted)

@@ -1,0 +1,1 @@
+"""`dynamoctl serve`: the same engine as the daemon's, in the foreground, over a throw-away state directory."""
