@@ -9,6 +9,7 @@ Two endpoints of the worker's component (see `dynamo.runtime.events` for the fra
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,30 +30,70 @@ LOAD_INTERVAL = 0.1
 """Seconds. Routers predict what they sent meanwhile, so this need not be short."""
 
 
-class KvEventPublisher:
-    """Follows one engine and serves what it caches and how busy it is.
+class CachePublisher:
+    """A mirror of one cache and its endpoint `kv_events`. `ranks`: data-parallel ranks of the engine."""
 
-    `ranks`: the engine's data-parallel ranks.
-    """
+    def __init__(self, block_size: int, *, ranks: int = 1) -> None:
+        self._block_size = block_size
+        self._ranks = ranks
+        self.mirror = BlockMirror()
+        self._publisher = SnapshotPublisher(self._snapshot)
+
+    async def serve(self, component: Component) -> ServedEndpoint:
+        """Raises `DiscoveryError`."""
+        return await self._publisher.serve(component.endpoint(EVENTS_ENDPOINT))
+
+    def publish(self, events: Iterable[KvEvent]) -> None:
+        """Follow what an engine reported, and tell readers."""
+        changes = [change for event in events if (change := self.mirror.apply(event)) is not None]
+        if changes:
+            self._publisher.publish(encode_changes(changes))
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "block_size": self._block_size,
+            "ranks": self._ranks,
+            "changes": encode_changes(self.mirror.snapshot()),
+        }
+
+
+class LoadPublisher:
+    """The latest load and its endpoint `load`."""
+
+    def __init__(self, load: EngineLoad) -> None:
+        self._load = load
+        self._publisher = SnapshotPublisher(lambda: msgspec.to_builtins(self._load))
+
+    async def serve(self, component: Component) -> ServedEndpoint:
+        """Raises `DiscoveryError`."""
+        return await self._publisher.serve(component.endpoint(LOAD_ENDPOINT))
+
+    def publish(self, load: EngineLoad) -> None:
+        """Tell readers, if it has changed."""
+        if load != self._load:
+            self._load = load
+            self._publisher.publish(msgspec.to_builtins(load))
+
+
+class KvEventPublisher:
+    """Follows one engine and serves what it caches and how busy it is. `ranks`: its data-parallel ranks."""
 
     def __init__(self, engine: Engine, *, ranks: int = 1, interval: float = LOAD_INTERVAL) -> None:
         self._engine = engine
-        self._ranks = ranks
         self._interval = interval
-        self.mirror = BlockMirror()
-        self._load = engine.load()
-        self._events = SnapshotPublisher(self._snapshot)
-        self._loads = SnapshotPublisher(lambda: msgspec.to_builtins(self._load))
+        self._cache = CachePublisher(engine.card.block_size, ranks=ranks)
+        self._load = LoadPublisher(engine.load())
         self._served: list[ServedEndpoint] = []
         self._pushing: asyncio.Task[None] | None = None
-        engine.listen(self._cached)
+        engine.listen(self._cache.publish)
+
+    @property
+    def mirror(self) -> BlockMirror:
+        return self._cache.mirror
 
     async def serve(self, component: Component) -> None:
         """Serve both endpoints under `component`. Raises `DiscoveryError`."""
-        self._served = [
-            await self._loads.serve(component.endpoint(LOAD_ENDPOINT)),
-            await self._events.serve(component.endpoint(EVENTS_ENDPOINT)),
-        ]
+        self._served = [await self._load.serve(component), await self._cache.serve(component)]
         self._pushing = asyncio.get_running_loop().create_task(self._push(), name="load reports")
 
     async def close(self) -> None:
@@ -66,25 +107,10 @@ class KvEventPublisher:
             with suppress(asyncio.CancelledError):
                 await pushing
 
-    def _snapshot(self) -> dict[str, Any]:
-        return {
-            "block_size": self._engine.card.block_size,
-            "ranks": self._ranks,
-            "changes": encode_changes(self.mirror.snapshot()),
-        }
-
-    def _cached(self, events: list[KvEvent]) -> None:
-        changes = [change for event in events if (change := self.mirror.apply(event)) is not None]
-        if changes:
-            self._events.publish(encode_changes(changes))
-
     async def _push(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            load = self._engine.load()
-            if load != self._load:
-                self._load = load
-                self._loads.publish(msgspec.to_builtins(load))
+            self._load.publish(self._engine.load())
 
 
 def register_engine_metrics(engine: Engine, registry: Registry) -> None:
