@@ -35,6 +35,7 @@ class RouterOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     - `busy_usage`, `busy_waiting`: a worker whose cache usage (0..1) or number of waiting requests reaches
       this is not eligible; when none is, the request is refused.
     - `approx_ttl`: seconds that an entry of approx-kv lives.
+    - `request_ttl`: seconds after which a request whose end nobody reported (its caller died) counts no more.
     """
 
     block_size: int = 16
@@ -46,13 +47,15 @@ class RouterOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     busy_usage: float | None = None
     busy_waiting: int | None = None
     approx_ttl: float = DEFAULT_TTL
+    request_ttl: float = 600.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.block_size < 1:
             raise InvalidOption("block_size", f"must be at least 1, got {self.block_size}")
-        if self.approx_ttl <= 0:
-            raise InvalidOption("approx_ttl", f"must be positive, got {self.approx_ttl}")
+        for name in ("approx_ttl", "request_ttl"):
+            if not getattr(self, name) > 0:
+                raise InvalidOption(name, f"must be positive, got {getattr(self, name)}")
         if self.busy_usage is not None and not 0 < self.busy_usage <= 1:
             raise InvalidOption("busy_usage", f"must be in 0..1, got {self.busy_usage}")
         if self.busy_waiting is not None and self.busy_waiting < 1:

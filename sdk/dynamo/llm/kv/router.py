@@ -67,6 +67,7 @@ class KvRouter:
         self._known: dict[tuple[int, int], Worker] = {}
         self._slots: Slots = np.empty(0, np.intp)
         self._prompt_blocks: dict[str, int] = {}
+        self._routed_at: dict[str, float] = {}  # in order of routing
         self._index_slots = _SlotMap(self.index, self.table)
         self._approx_slots = _SlotMap(self.approx.index, self.table)
 
@@ -89,6 +90,7 @@ class KvRouter:
         for worker in [worker for worker, _ in self.table.items() if worker.instance == instance]:
             for request_id in self.active.remove_worker(worker):
                 self._prompt_blocks.pop(request_id, None)
+                self._routed_at.pop(request_id, None)
             self.index.remove_worker(worker)
             self.approx.remove_worker(worker)
             self.table.remove(worker)
@@ -261,6 +263,9 @@ class KvRouter:
     def routed(self, decision: Decision) -> None:
         """The decision is carried out: from now on the request counts as load of its worker."""
         self.finished(decision.request_id)  # a retry under the same id replaces the first attempt
+        now = self._clock()
+        self._forget_before(now - self.options.request_ttl)
+        self._routed_at[decision.request_id] = now
         blocks = -(-decision.prompt_tokens // self.options.block_size)
         self.active.add(
             decision.request_id,
@@ -270,7 +275,7 @@ class KvRouter:
             marks=landmarks(decision.hashes),
         )
         if decision.mode == "approx-kv":
-            self.approx.routed(decision.worker, decision.hashes, self._clock())
+            self.approx.routed(decision.worker, decision.hashes, now)
         self._prompt_blocks[decision.request_id] = decision.prompt_blocks
         for rates in (self.rates, self.worker_rates[decision.worker]):
             rates.predicted.add(decision.prompt_blocks, decision.overlap_blocks)
@@ -306,6 +311,14 @@ class KvRouter:
         """The request has ended: done, failed, cancelled, or never sent. Unknown ids are ignored."""
         request = self.active.finish(request_id)
         self._prompt_blocks.pop(request_id, None)
+        self._routed_at.pop(request_id, None)
         if request is not None:
             for observer in self.observers:
                 observer.finished(request_id)
+
+    def _forget_before(self, then: float) -> None:
+        while self._routed_at:
+            request_id = next(iter(self._routed_at))
+            if self._routed_at[request_id] > then:
+                return
+            self.finished(request_id)

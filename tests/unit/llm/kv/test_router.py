@@ -193,6 +193,18 @@ def test_approximate_prefixes_expire() -> None:
     assert router.find_best(ids).best_overlap_blocks == 0
 
 
+def test_a_request_whose_end_nobody_reports_is_dropped() -> None:
+    clock = Clock()
+    router = KvRouter(RouterOptions(request_ttl=60), clock=clock)
+    router.add_worker(Worker(1))
+    send(router, "lost", tokens(100))
+    clock.now = 50
+    send(router, "later", tokens(100, 1))
+    clock.now = 70
+    send(router, "latest", tokens(100, 2))
+    assert [name in router.active for name in ("lost", "later", "latest")] == [False, True, True]
+
+
 def test_the_sdk_era_formula() -> None:
     router, ids = router_of(3, cost="usage"), tokens(320)
     hold(router, 1, ids[:160])
@@ -274,6 +286,7 @@ def test_avoidable_blocks() -> None:
         ("busy_usage", {"busy_usage": 1.5}),
         ("busy_waiting", {"busy_waiting": 0}),
         ("approx_ttl", {"approx_ttl": 0}),
+        ("request_ttl", {"request_ttl": -1}),
         ("overlap_weight", {"overlap_weight": float("nan")}),
     ],
 )
