@@ -116,7 +116,7 @@ class GraphActor:
             for step in steps.steps:
                 self._apply(turn, step, effects)
             self._summarise(turn, steps)
-        self._release_claims(turn)
+        self._release_claims(turn, effects)
         remove = turn.graph.goal is Goal.REMOVE and not turn.replicas
         if remove:
             turn.remove_graph()
@@ -206,7 +206,7 @@ class GraphActor:
         turn.put_graph(replace(graph, revision=number))
         turn.note(Action.ROLLOUT_FAILED, Reason.ROLLED_BACK, message)
 
-    def _release_claims(self, turn: Turn) -> None:
+    def _release_claims(self, turn: Turn, effects: list[Effect]) -> None:
         """A replica that will not run again by itself gives its devices back, once their memory is free."""
         for replica_id in {claim.replica_id for claim in self.core.memory.claims.values() if not claim.releasing}:
             known = self.core.memory.replicas.get(replica_id)
@@ -215,6 +215,7 @@ class GraphActor:
             record = turn.replica(replica_id)
             if record is None or record.state in (ReplicaState.EXITED, ReplicaState.FAILED):
                 self.core.gpus.release(turn, replica_id)
+                effects.append(self.core.gpus.look_again)
 
     def _start(self, replica_id: str) -> None:
         self.core.tasks.start(self._launch(replica_id), f"start {replica_id}")

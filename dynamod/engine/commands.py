@@ -61,7 +61,7 @@ class Commands(EngineBase):
             scale = {**record.scale, service: replicas}
             if replicas == spec.service(service).workers:
                 del scale[service]
-            self._check_gpus(record.id, core.memory.target(record), scale)
+            await self._check_gpus(record.id, core.memory.target(record), scale)
             turn = Turn(core.memory, record.id, core.now(), actor)
             if scale != record.scale:
                 turn.put_graph(replace(record, scale=scale))
@@ -138,7 +138,7 @@ class Commands(EngineBase):
                 chosen = known[request.to]
             else:
                 raise NotFound("revision", str(request.to), known=[str(n) for n in known])
-            self._check_gpus(record.id, chosen, record.scale)
+            await self._check_gpus(record.id, chosen, record.scale)
             if chosen.digest != now.digest:
                 turn = Turn(core.memory, record.id, core.now(), actor)
                 number = max(known) + 1
@@ -154,7 +154,7 @@ class Commands(EngineBase):
         core = self.core
         record = new_graph(request, name, core.now())
         revision = revision_of(request, record.id, 1, "submitted", core.now())
-        self._check_gpus(record.id, revision, {})
+        await self._check_gpus(record.id, revision, {})
         turn = Turn(core.memory, record.id, core.now(), actor)
         turn.create_graph(record)
         turn.put_revision(revision)
@@ -175,7 +175,7 @@ class Commands(EngineBase):
             number = max(core.memory.revisions[graph.id]) + 1
             revision = revision_of(request, graph.id, number, "submitted", turn.now)
             scale = kept_scale(graph, now, revision)
-            self._check_gpus(graph.id, revision, scale)
+            await self._check_gpus(graph.id, revision, scale)
             turn.put_revision(revision)
             graph = replace(graph, revision=number, scale=scale)
         turn.put_graph(replace(graph, goal=Goal.RUN, stop_timeout=None))
@@ -203,7 +203,7 @@ class Commands(EngineBase):
             turn = Turn(core.memory, record.id, core.now(), actor)
             if goal is Goal.RUN:
                 if record.goal is not Goal.RUN:
-                    self._check_gpus(record.id, core.memory.target(record), record.scale)
+                    await self._check_gpus(record.id, core.memory.target(record), record.scale)
                 for replica in core.memory.of_graph(record.id):
                     if replica.state in (ReplicaState.FAILED, ReplicaState.EXITED) and replica.doom is None:
                         turn.put_replica(transitions.revived(replica, reason, replica.revision, turn.now))
@@ -239,11 +239,10 @@ class Commands(EngineBase):
                 f"graph {graph.name!r} runs on driver {graph.driver!r}", remedy="remove it first, or use another name"
             )
 
-    def _check_gpus(self, graph_id: str, revision: RevisionRecord, scale: dict[str, int]) -> None:
+    async def _check_gpus(self, graph_id: str, revision: RevisionRecord, scale: dict[str, int]) -> None:
         """Too few GPUs is an error that says what is missing, never a warning."""
         core = self.core
-        devices = core.gpus.devices
-        if devices is None or not core.options.allocate_gpus:
+        if not core.options.allocate_gpus:
             return
         wanted = [
             service.resources.gpu
@@ -251,6 +250,9 @@ class Commands(EngineBase):
             for _ in range(scale.get(service.name, service.workers))
             if service.resources.gpu
         ]
+        if not wanted:
+            return
+        devices = await core.gpus.known()
         own = {replica.id for replica in core.memory.of_graph(graph_id)}
         others = [claim for claim in core.gpus.claimed() if claim.holder not in own]
         refused = shortage(devices, others, wanted)

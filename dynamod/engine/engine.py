@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import stat
+import time
 from functools import partial
 from pathlib import Path
 
@@ -69,36 +70,23 @@ class Engine(Planning, Queries, Explanations):
         discovery = LocalDiscoveryServer(self.where.discovery_socket)
         try:
             store = await Store.open(self.where.database, self.options.database_url)
-            memory = Memory(await store.read(everything))
             await discovery.start()
+            self._core = self._assemble(store, discovery, Memory(await store.read(everything)))
             if self.options.discovery is not None:
                 self._mirror = DiscoveryMirror(self.options.discovery, discovery.store)
                 await self._mirror.start()
         except BaseException:
+            self._core = None
             await discovery.stop()
             if store is not None:
                 await store.close()
             self._unlock()
             raise
-        around = Surroundings(
-            self.where, self.options.environ, self.discovery_url, self.options.request_plane, self.options.tcp_host
-        )
-        self._core = Core(
-            where=self.where,
-            options=self.options,
-            store=store,
-            feed=Feed(store, self.options.subscriber_backlog),
-            memory=memory,
-            discovery=discovery,
-            around=around,
-            gpus=GpuLedger(memory),
-            tasks=OwnedTasks(),
-            starting=asyncio.Semaphore(self.options.parallel_starts),
-            host=socket.gethostname(),
-        )
         self._core.drivers["process"] = ProcessDriver(self.where, self._ended)
         await self._tell(Action.DAEMON_STARTED)
-        for record in list(memory.graphs.values()):
+        if self.options.allocate_gpus:
+            self._tasks.start(self._core.gpus.run(self._wake_all), "GPU ledger")
+        for record in list(self._core.memory.graphs.values()):
             self._adopt_graph(record)
 
     async def stop(self, *, stop_graphs: bool = False) -> None:
@@ -141,10 +129,33 @@ class Engine(Planning, Queries, Explanations):
         """The discovery store, in process. Whoever takes one closes it."""
         return self.core.discovery.discovery()
 
+    @property
+    def gpus_simulated(self) -> bool:
+        return self.core.gpus.simulated
+
     @staticmethod
     def scope(project: str, graph: str) -> str:
         """The part of the discovery store that a graph lives in."""
         return f"{project}/{graph}"
+
+    def _assemble(self, store: Store, discovery: LocalDiscoveryServer, memory: Memory) -> Core:
+        feed = Feed(store, self.options.subscriber_backlog)
+        around = Surroundings(
+            self.where, self.options.environ, self.discovery_url, self.options.request_plane, self.options.tcp_host
+        )
+        return Core(
+            where=self.where,
+            options=self.options,
+            store=store,
+            feed=feed,
+            memory=memory,
+            discovery=discovery,
+            around=around,
+            gpus=GpuLedger(memory, store, feed, self.options, time.time),
+            tasks=OwnedTasks(),
+            starting=asyncio.Semaphore(self.options.parallel_starts),
+            host=socket.gethostname(),
+        )
 
     def _adopt_graph(self, record: GraphRecord) -> None:
         """Give a graph its actor, and find out what its replicas have been doing."""
@@ -158,6 +169,10 @@ class Engine(Planning, Queries, Explanations):
         await recover(actor, watch)
         await actor.run()
 
+    def _wake_all(self) -> None:
+        for actor in self._actors.values():
+            actor.wake()
+
     def _graph_gone(self, graph_id: str) -> None:
         self._actors.pop(graph_id, None)
         if (watch := self._watches.pop(graph_id, None)) is not None:
@@ -165,6 +180,8 @@ class Engine(Planning, Queries, Explanations):
 
     def _ended(self, replica_id: str, ended: Ended) -> None:
         record = self.core.memory.replicas.get(replica_id)
+        if record is not None and record.gpus:
+            self.core.gpus.look_again()
         actor = self._actors.get(record.graph_id) if record is not None else None
         if actor is not None:
             actor.ended(replica_id, ended)

@@ -45,7 +45,7 @@ class Planning(Commands):
         same = before is not None and before.digest == revision.digest
         if not same:
             scale = kept_scale(graph, before, revision)
-            self._check_gpus(graph.id, revision, scale)
+            await self._check_gpus(graph.id, revision, scale)
             revisions[number] = revision
             graph = replace(graph, revision=number, scale=scale)
         world = World(

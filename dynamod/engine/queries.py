@@ -12,6 +12,7 @@ from dynamod.engine.feed import EventSubscription
 from dynamod.engine.views import replica_view, revision_view
 from dynamod.schema.events import Event
 from dynamod.schema.graphs import Graph, Page, Replica, Revision
+from dynamod.schema.observations import Gpu
 from dynamod.store.queries import EventFilter, events_after, latest_events
 
 MAX_LIMIT = 1000
@@ -92,6 +93,17 @@ class Queries(EngineBase):
     def subscribe(self, after: int | None = None) -> EventSubscription:
         """Follow all events after a sequence number (None: from now on)."""
         return self.core.feed.subscribe(after)
+
+    async def gpus(self) -> list[Gpu]:
+        """All devices of the pool: claimed, granted, observed, and what is wrong with them.
+
+        Raises:
+            Unavailable: they cannot be read.
+        """
+        if not self.core.options.allocate_gpus:
+            return []
+        await self.core.gpus.known()
+        return self.core.gpus.view()
 
     def _known_service(self, graph_id: str, service: str) -> None:
         names = {

@@ -148,9 +148,13 @@ class Turn:
             if claim is None or claim_key in self._memory.claims:
                 uuid, slot = claim_key
                 self.transaction.delete(tables.gpu_claims, uuid=uuid, slot=slot)
-        for claim in self._claims.values():
+        for claim_key, claim in self._claims.items():
             if claim is not None:
                 self.transaction.claim(claim)
+                if (
+                    before_claim := self._memory.claims.get(claim_key)
+                ) is None or before_claim.replica_id != claim.replica_id:
+                    self._claim_event(claim)
         for replica_id, record in self._replicas.items():
             self._fill_replica(replica_id, record)
         for action, reason, message, service, data in self._notes:
@@ -197,6 +201,22 @@ class Turn:
                 reason=record.reason,
                 message=record.message or record.progress,
                 data=msgspec.to_builtins(replica_view(record)),
+            )
+        )
+
+    def _claim_event(self, claim: ClaimRecord) -> None:
+        record = self.replica(claim.replica_id)
+        self.transaction.event(
+            Draft(
+                at=self.now,
+                actor=self.actor,
+                action=Action.GPU_CLAIMED,
+                project=self.graph.project,
+                graph=self.graph.name,
+                service=record.service if record is not None else None,
+                replica=claim.replica_id,
+                message=f"GPU {claim.index}: {claim.share:g} of it",
+                data={"uuid": claim.uuid, "index": claim.index, "share": claim.share},
             )
         )
 
