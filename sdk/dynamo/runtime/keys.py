@@ -106,6 +106,19 @@ def parse_model_key(scope: str, key: str) -> tuple[str, int] | None:
     return unquote(parts[0]), instance_id
 
 
+def deployment_lock_key(scope: str, deployment: str) -> str:
+    """Held by the replica that runs a deployment's hooks."""
+    return f"{scope_prefix(scope)}deployments/{quote(deployment)}/running"
+
+
+def deployment_done_prefix(scope: str, deployment: str) -> str:
+    return f"{scope_prefix(scope)}deployments/{quote(deployment)}/done/"
+
+
+def deployment_done_key(scope: str, deployment: str, instance_id: int) -> str:
+    return f"{deployment_done_prefix(scope, deployment)}{instance_id:016x}"
+
+
 def _tail(prefix: str, key: str) -> list[str]:
     return key[len(prefix) :].split("/") if key.startswith(prefix) else []
 

@@ -44,7 +44,7 @@ def _mark(func: F, hook: Hook) -> F:
 def on_deployment(func: F) -> F:
     """Run once per deployment, before any worker of the graph starts; there is no instance yet.
 
-    The method takes no argument, or the class as its only one.
+    The method takes no argument, or the class as its only one. One that is not async runs in a thread.
     """
     return _mark(func, Hook.DEPLOYMENT)
 
@@ -144,6 +144,11 @@ async def run_deployment_hooks(cls: type) -> None:
         ]
         if len(needed) > 1:
             raise DefinitionError(f"{cls.__qualname__}.{name}: an @on_deployment hook runs before there is an instance")
-        result = func(cls) if needed else func()
-        if inspect.isawaitable(result):
-            await result
+        arguments = (cls,) if needed else ()
+        if inspect.iscoroutinefunction(func):
+            await func(*arguments)
+        else:
+            import asyncio  # not above: `inspect` imports graphs without paying for an event loop
+
+            # Such hooks download models and migrate databases: in a thread they leave the lease alive.
+            await asyncio.to_thread(func, *arguments)

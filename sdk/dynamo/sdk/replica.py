@@ -17,7 +17,6 @@ from typing import Any
 from dynamo.sdk.config import ENV_SERVICE_CONFIG, ServiceConfig, Source
 from dynamo.sdk.errors import ExitCode, SdkError
 from dynamo.sdk.graph import Graph
-from dynamo.sdk.hooks import run_deployment_hooks
 from dynamo.sdk.logging import configure_server_logging
 
 logger = logging.getLogger("dynamo.sdk.replica")  # `__name__` is `__main__` where this runs as a command
@@ -29,20 +28,17 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("target", help="the graph's target, e.g. module:Service")
     parser.add_argument("--service-name", help="which of its services; the target's own otherwise")
     parser.add_argument("--worker-id", type=int, default=1, help="counts from 1 within the service")
-    parser.add_argument("--on-deployment", action="store_true", help="run the @on_deployment hooks and exit")
     return parser
 
 
-def run_graph_service(graph: Graph, service_name: str | None, worker_id: int, *, on_deployment: bool = False) -> int:
+def run_graph_service(graph: Graph, service_name: str | None, worker_id: int) -> int:
     """Run one replica of a configured graph in this process until it is told to stop; its exit code."""
     service = graph.service(service_name) if service_name else graph.entry
-    if on_deployment:
-        return _in_loop(lambda: run_deployment_hooks(service.inner))
 
     async def life() -> None:
         from dynamo.sdk.serving.replica_life import Replica
 
-        replica = Replica(service, worker_id=worker_id, config=graph.config, environ=os.environ)
+        replica = Replica(graph, service, worker_id=worker_id, environ=os.environ)
         replica.handle_signals()
         await replica.run()
 
@@ -56,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         graph = Graph.load(options.target, working_dir=Path.cwd())
         graph.configure([Source(ENV_SERVICE_CONFIG, ServiceConfig.get_instance())])
-        return run_graph_service(graph, options.service_name, options.worker_id, on_deployment=options.on_deployment)
+        return run_graph_service(graph, options.service_name, options.worker_id)
     except SdkError as error:
         return refuse(error)
 

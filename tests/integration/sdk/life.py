@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ class Worker(Base):
 
     @on_deployment
     def deployed() -> None:  # type: ignore[misc]
+        if os.environ.get("DEPLOYMENT") == "hang":
+            note("deployment hangs")
+            time.sleep(60)
         note("deployment")
 
     @async_on_start

@@ -50,6 +50,7 @@ async def test_a_life_in_order(cell: Cell, journal: Path) -> None:
     assert status.address.unix
     assert await worker.terminate() == 0, worker.output
     assert journal.read_text().splitlines() == [
+        "deployment",
         "static startup",
         "init hi 16 {'service_name': 'Worker', 'worker_id': 1, 'namespace': 'ns'} 1",
         "startup",
@@ -60,11 +61,31 @@ async def test_a_life_in_order(cell: Cell, journal: Path) -> None:
     assert await cell.statuses() == {}
 
 
-async def test_deployment_hooks_run_on_their_own(cell: Cell, journal: Path) -> None:
-    argv = ["-m", "dynamo.sdk.replica", TARGET, "--service-name", "Worker", "--on-deployment"]
-    hook = await cell.start(TARGET, "Worker", cwd=HERE, argv=argv, JOURNAL=str(journal))
-    assert await hook.exit_code() == 0, hook.output
-    assert journal.read_text() == "deployment\n"
+async def test_deployment_hooks_run_once_before_any_worker(cell: Cell, journal: Path) -> None:
+    def hooks_and_starts() -> list[str]:
+        return [line.split()[0] for line in journal.read_text().splitlines() if line[:4] in ("depl", "init")]
+
+    for _ in range(3):
+        await start(cell, "Worker", journal)
+    await asyncio.gather(*(replica.ready() for replica in cell.replicas))
+    assert hooks_and_starts() == ["deployment", "init", "init", "init"]
+    cell.replicas[0].process.kill()
+    await cell.replicas[0].exit_code()
+    await (await start(cell, "Worker", journal)).ready()
+    assert hooks_and_starts().count("deployment") == 1, "a restarted worker is no new deployment"
+    changed = '{"Worker": {"message": "new"}}'
+    await (await start(cell, "Worker", journal, DYNAMO_SERVICE_CONFIG=changed)).ready()
+    assert hooks_and_starts()[-2:] == ["deployment", "init"]
+
+
+async def test_a_deployment_hook_whose_runner_dies_is_run_by_another(cell: Cell, journal: Path) -> None:
+    first = await start(cell, "Worker", journal, DEPLOYMENT="hang")
+    await until_noted(journal, "deployment hangs")
+    second = await start(cell, "Worker", journal)
+    await second.until(lambda status: status.state == "starting")
+    first.process.kill()
+    await second.ready()
+    assert "deployment\n" in journal.read_text()
 
 
 async def test_calls_between_services(cell: Cell) -> None:

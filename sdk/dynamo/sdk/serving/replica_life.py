@@ -24,10 +24,11 @@ from dynamo.runtime.status import decode_status
 from dynamo.sdk.config import own_keys
 from dynamo.sdk.context import dynamo_context
 from dynamo.sdk.errors import ExitCode
-from dynamo.sdk.graph import DEFAULT_HTTP_HOST, DEFAULT_HTTP_PORT
+from dynamo.sdk.graph import DEFAULT_HTTP_HOST, DEFAULT_HTTP_PORT, Graph
 from dynamo.sdk.hooks import Hook, run_hooks, run_static_hooks
 from dynamo.sdk.services import Service
 from dynamo.sdk.serving.construction import constructor_arguments
+from dynamo.sdk.serving.deployment import deployed_once, deployment_id
 from dynamo.sdk.serving.handlers import request_handler
 from dynamo.sdk.serving.health import HEALTHY, HealthCheck, HealthMonitor, Verdict
 from dynamo.sdk.serving.reporting import Reporter, set_reporter
@@ -57,18 +58,12 @@ class ReplicaLease:
 class Replica:
     """Runs one instance of a service in this process until it is told to stop."""
 
-    def __init__(
-        self,
-        service: Service[Any],
-        *,
-        worker_id: int,
-        config: Mapping[str, Mapping[str, Any]],
-        environ: Mapping[str, str],
-    ) -> None:
+    def __init__(self, graph: Graph, service: Service[Any], *, worker_id: int, environ: Mapping[str, str]) -> None:
         self.service = service
         self.worker_id = worker_id
         self.ready = asyncio.Event()
-        self._keys = own_keys(config, service.name)
+        self._graph = graph
+        self._keys = own_keys(graph.config, service.name)
         self._environ = environ
         self._stop = asyncio.Event()
         self._draining = False
@@ -162,6 +157,7 @@ class Replica:
         )
         await self._start_system_server(tasks, runtime)
 
+        await deployed_once(runtime, self._graph.services, deployment_id(self._graph.target, self._graph.config))
         await run_static_hooks(service.inner, Hook.STARTUP)
         self._instance = service.inner(**constructor_arguments(service, self._keys))
         for hook in (Hook.STARTUP, Hook.START):
