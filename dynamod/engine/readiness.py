@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from dynamo.runtime import keys
 from dynamo.runtime.discovery.base import Change
 from dynamo.runtime.status import ReplicaStatus, decode_status
+from dynamo.sdk.spec import ServiceSpec
 from dynamod.core import transitions
-from dynamod.core.records import ReplicaRecord
+from dynamod.core.records import Doom, ReplicaRecord, Then
 from dynamod.engine.actor import GraphActor
 from dynamod.schema.states import Reason, ReplicaState
 
@@ -65,6 +66,8 @@ class StatusWatch:
             return record  # an earlier run's last words
         if status.http and status.http != record.address and record.state.holds_process:
             record = replace(record, address=status.http, updated_at=now)
+        if not status.alive and (doom := self._liveness_failed(status, record, now)) is not None:
+            return transitions.doomed(record, doom, now)
         if self._probed_otherwise(record):
             return transitions.progressed(record, status.progress, now) if status.progress else record
         if status.state == "ready":
@@ -75,11 +78,32 @@ class StatusWatch:
             return transitions.became_unready(record, Reason.DRAINING, status.message or "it drains", now)
         return transitions.progressed(record, status.progress, now)
 
+    def _liveness_failed(self, status: ReplicaStatus, record: ReplicaRecord, now: float) -> Doom | None:
+        """Why a replica that says it is not alive is to be started anew; its own probe has weighed the failures.
+
+        Until it has been ready once, the startup timeout watches over it.
+        """
+        service = self._service(record)
+        probe = service.probes.liveness if service is not None else None
+        if (
+            service is None
+            or probe is None
+            or probe.kind != "sdk"
+            or record.ready_at is None
+            or record.doom is not None
+        ):
+            return None
+        return Doom(Reason.LIVENESS_FAILED, Then.RETRY, now + service.drain_timeout, status.message)
+
     def _probed_otherwise(self, record: ReplicaRecord) -> bool:
+        service = self._service(record)
+        return service is not None and service.probes.readiness.kind != "sdk"
+
+    def _service(self, record: ReplicaRecord) -> ServiceSpec | None:
         revision = self._actor.core.memory.revisions.get(record.graph_id, {}).get(record.revision)
         if revision is None or record.service not in revision.spec.service_names():
-            return False
-        return revision.spec.service(record.service).probes.readiness.kind != "sdk"
+            return None
+        return revision.spec.service(record.service)
 
     def _watch_silence(self, replica_id: str, grace: float) -> None:
         if (timer := self._timers.pop(replica_id, None)) is not None:

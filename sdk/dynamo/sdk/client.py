@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dynamo.sdk.endpoints import Endpoint
     from dynamo.sdk.services import Service
 
-FIRST_INSTANCE_WAIT = 30.0
+FIRST_INSTANCE_WAIT = 60.0
 """Seconds that a request waits for the first instance of its endpoint: a cold start is no error."""
 
 

@@ -18,9 +18,26 @@ from tests.integration.engine.support import replicas, until_replicas, until_sta
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello_world"
 
 
-async def inspected(target: str) -> GraphSpec:
+MORTAL = """
+import os
+from pathlib import Path
+from dynamo.sdk import endpoint, liveness, service
+
+@service(probes={"liveness": {"period": 0.1, "failure_threshold": 2}}, restart={"delay": 0.05})
+class Mortal:
+    @liveness
+    def alive(self):
+        assert not Path(f"dead-{os.getpid()}").exists(), "engine is gone"
+        return True
+
+    @endpoint()
+    async def ask(self, payload): ...
+"""
+
+
+async def inspected(target: str, directory: Path = EXAMPLE) -> GraphSpec:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "dynamo.sdk.inspect", target, "--port", "0", cwd=EXAMPLE, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "dynamo.sdk.inspect", target, "--port", "0", cwd=directory, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     assert process.returncode == 0
@@ -52,4 +69,22 @@ async def test_hello_world_serves_restarts_and_stops(tmp_path: Path) -> None:
             await until_state(engine, graph.name, "ready")
             answer = await client.post("/generate", json={"text": "test"})
             assert answer.text == "Frontend: Middle: Backend: test-mid-back"
+        await engine.stop(stop_graphs=True)
+
+
+async def test_a_replica_whose_liveness_handler_fails_is_started_anew(tmp_path: Path) -> None:
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    spec = await inspected("mortal:Mortal", tmp_path)
+    async with Engine(where(tmp_path)) as engine:
+        graph, _ = await engine.submit(GraphSubmit(spec=spec), actor="user:0")
+        await until_state(engine, graph.name, "ready")
+        (first,) = await replicas(engine, "Mortal")
+        (tmp_path / f"dead-{first.pid}").touch()
+        (second,) = await until_replicas(engine, lambda rs: all(r.pid not in (None, first.pid) for r in rs))
+        assert second.restarts == 1
+        assert second.last_exit is not None
+        events = await engine.events(after=0, limit=1000)
+        text = [e for e in events.items if e.reason is Reason.LIVENESS_FAILED]
+        assert text
+        await until_state(engine, graph.name, "ready")
         await engine.stop(stop_graphs=True)

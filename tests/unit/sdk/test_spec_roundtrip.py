@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo.sdk.spec import (
@@ -77,6 +77,7 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
     return GraphSpec(name=draw(names), target=draw(names), entry=service_names[0], services=services, config=config)
 
 
+@settings(deadline=None, max_examples=60)
 @given(graphs())
 def test_a_spec_survives_json(spec: GraphSpec) -> None:
     text = encode(spec)

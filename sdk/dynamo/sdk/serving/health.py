@@ -24,7 +24,10 @@ HEALTHY = Verdict(True)
 
 
 class HealthCheck:
-    """The handlers of one kind on one instance. Without any, it is always healthy."""
+    """The handlers of one kind on one instance. Without any, it is always healthy.
+
+    Before the first answers a replica is taken to be alive, and not to be ready.
+    """
 
     def __init__(self, instance: object, hook: Hook, probe: ProbeSpec) -> None:
         self.probe = probe
@@ -32,7 +35,8 @@ class HealthCheck:
         self._handlers: list[tuple[str, Callable[[], Any]]] = [
             (name, getattr(instance, name)) for name in hook_names(type(instance), hook)
         ]
-        self.verdict = HEALTHY if not self._handlers else Verdict(False, f"{self.kind} has not been asked yet")
+        assumed = hook is Hook.LIVENESS or not self._handlers
+        self.verdict = HEALTHY if assumed else Verdict(False, f"{self.kind} has not been asked yet")
         self._failures = 0
         self._successes = 0
 
