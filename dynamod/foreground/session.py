@@ -41,19 +41,29 @@ from dynamod.serving import Serving, options_of, serving
 
 ACTOR = f"user:{os.getuid()}"
 KILLED = 130
+SAME_SIGNAL_S = 0.5
 LAST_LINES_S = 2.0
 """How long the last lines of ended replicas may take to be printed."""
 
 
 class Stopping:
-    """Set by the first SIGINT or SIGTERM, or by a client; the second signal kills."""
+    """Set by the first SIGINT or SIGTERM, or by a client; a second signal kills.
+
+    A terminal signals the whole process group, and wrappers (make, uv) pass the same signal on: what follows
+    within `SAME_SIGNAL_S` is not a second one.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.at_once = asyncio.Event()
+        self._first = 0.0
 
     def on_signal(self) -> None:
-        (self.at_once if self.asked.is_set() else self.asked).set()
+        if not self.asked.is_set():
+            self._first = time.monotonic()
+            self.asked.set()
+        elif time.monotonic() - self._first > SAME_SIGNAL_S:
+            self.at_once.set()
 
     def ask(self, _stop_graphs: bool) -> None:
         """The graph lives and ends with this program, whatever the client asks for."""
@@ -196,7 +206,7 @@ class Session:
         async def print_all() -> None:
             async with aclosing(follow(sources, log_filter(), from_start=True, until=ending)) as batches:  # type: ignore[type-var]
                 async for batch in batches:
-                    self._printer.show(batch)
+                    await self._printer.show(batch)
 
         printing = asyncio.ensure_future(print_all())
         try:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from dynamod.foreground.session import SAME_SIGNAL_S
 from dynamod.schema import ServeOptions, ServeRegistration
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello_world"
@@ -176,6 +177,35 @@ def test_a_second_signal_does_not_wait_for_the_drain(serve: Callable[..., Served
     served.process.send_signal(signal.SIGINT)
     served.until(lambda: "going slowly" in served.stdout.read_text(), "the hook has not begun")
     replicas = pids_below(served.process.pid)
+    time.sleep(SAME_SIGNAL_S)  # what comes sooner is taken for the first one, passed on by a wrapper
     served.process.send_signal(signal.SIGINT)
     assert served.ended() == 130
     assert not [pid for pid in replicas if (Path("/proc") / str(pid)).exists()]
+
+
+def test_output_that_nobody_reads_does_not_hold_the_graph_up(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        "from dynamo.sdk import async_on_start, endpoint, service\n"
+        "@service()\nclass Loud:\n"
+        "    @endpoint()\n    async def go(self, x: str):\n        yield x\n"
+        "    @async_on_start\n    async def shout(self):\n        print('x' * 500_000, flush=True)\n"
+    )
+    options = tmp_path / "options.json"
+    options.write_bytes(msgspec.json.encode(ServeOptions(target="loud:Loud")))
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "dynamod.foreground", "--options", str(options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "DYN_LOCAL_STATE_DIR": str(tmp_path / "home")},
+    )
+    assert serve.stderr is not None
+    assert serve.stdout is not None
+    try:
+        assert serve.stderr.readline().startswith("ready: ")
+        serve.send_signal(signal.SIGTERM)
+        assert serve.wait(DEADLINE_S) == 0
+    finally:
+        serve.kill()
+        serve.communicate()
