@@ -51,6 +51,14 @@ class ResponseStream:
     async def __anext__(self) -> Any:
         for item in self._items:
             return item
+        call = self._call
+        if self._retry is None and not call.ended:  # the common case, without the frames of `_more` and `take`
+            if not call.items:
+                await call.arrival()
+            items = call.items
+            if len(items) == 1 and not call.ended:
+                call.taken(1)
+                return items.pop()
         for item in await self._more():
             return item
         raise StopAsyncIteration

@@ -117,6 +117,15 @@ class Call:
             if not waiter.done():
                 waiter.set_result(None)
 
+    async def arrival(self) -> None:
+        """Returns when an item or the end is there. A reader that is cancelled here has given up the call."""
+        waiter = self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
     async def take(self) -> list[Any]:
         """All items that have arrived, waiting for the first; empty at the end. Raises the call's error."""
         while not self.items:
@@ -124,12 +133,7 @@ class Call:
                 if self.error is not None:
                     raise self.error
                 return []
-            self.waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self.waiter
-            except asyncio.CancelledError:
-                self.cancel()
-                raise
+            await self.arrival()
         items = self.items
         self.items = []
         if not self.ended:

@@ -113,7 +113,7 @@ class Connection(asyncio.BufferedProtocol):
             raise
         size = len(out) - middle
         if len(out) > frames.FLUSH_BYTES:
-            self._push_big(start, size)
+            self._added_big(start, size)
             return size
         self.pairs += 1
         if not self.scheduled:
@@ -121,8 +121,11 @@ class Connection(asyncio.BufferedProtocol):
             self.loop.call_soon(self.flush)
         return size
 
-    def _push_big(self, start: int, size: int) -> None:
-        """The frame is worth a write now. What was collected before goes along if it fits, else in its own frame."""
+    def _added_big(self, start: int, size: int) -> None:
+        """Account for a pair at `start`, of `size` bytes, that fills the frame: write now instead of later.
+
+        What was collected before goes along if it fits, else in a frame of its own. Raises `FrameTooLarge`.
+        """
         out = self.out
         if size + 32 > self.max_send:
             del out[start:]

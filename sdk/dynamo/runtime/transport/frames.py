@@ -64,7 +64,7 @@ class FrameReader:
     copied only when an incomplete frame has to move to make room.
     """
 
-    __slots__ = ("_buffer", "_end", "_max", "_start", "_view")
+    __slots__ = ("_buffer", "_end", "_max", "_start", "_stop", "_view")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
@@ -72,8 +72,12 @@ class FrameReader:
         self._allocate(_FIRST_BUFFER)
 
     def buffer(self) -> memoryview:
-        """Where the next bytes go; never empty."""
-        return self._view[self._end :]
+        """Where the next bytes go; never empty.
+
+        Within a big frame it ends where the frame does, so that the next one starts in an empty buffer and
+        nothing has to be moved.
+        """
+        return self._view[self._end : self._stop]
 
     def received(self, count: int) -> list[list[Any]]:
         """The frames that `count` more bytes complete. Raises `ProtocolError` on anything but frames."""
@@ -111,17 +115,19 @@ class FrameReader:
             self._start = self._end = 0
             if size > _KEEP_BUFFER:
                 self._allocate(_FIRST_BUFFER)
-        elif missing > size or (missing > size - pos or end == size):
+        elif missing > size - pos or end == size:
             old = self._view[pos:end]
             if missing > size:
-                self._allocate(max(missing + _FIRST_BUFFER, min(2 * size, _KEEP_BUFFER)))
+                self._allocate(missing)
                 self._view[:rest] = old
             else:
                 self._view[:rest] = bytes(old)
             self._start, self._end = 0, rest
         else:
             self._start, self._end = pos, end
+        self._stop = self._start + missing if missing > _FIRST_BUFFER else len(self._buffer)
 
     def _allocate(self, size: int) -> None:
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
+        self._stop = size

@@ -19,7 +19,7 @@ from dynamo.runtime.errors import (
 )
 from dynamo.runtime.transport import frames
 from dynamo.runtime.transport.base import Handler
-from dynamo.runtime.transport.codec import ENCODE_ERRORS
+from dynamo.runtime.transport.codec import ENCODE_ERRORS, encoder
 from dynamo.runtime.transport.connection import Connection, Limits
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ _ERROR = frames.KEYS[frames.ERROR]
 _WEIGHT = frames.KEYS[frames.WEIGHT]
 _GOAWAY = frames.KEYS[frames.GOAWAY]
 _encode_key = frames.encode_key
+_encode_into = encoder.encode_into
+_UNWATCHED_ITEMS = 16
 
 
 class ServedCall:
@@ -203,36 +205,63 @@ class ServingConnection(Connection):
                 self._on_done()
 
     async def _send_items(self, stream: int, call: ServedCall, items: Any) -> None:
-        push = self.push
+        """The loop that every item of every stream goes through: `push` written out, the rest in `_pause`."""
         key = _encode_key(stream)
         count = sent = 0
-        loop = self.loop
+        budget = (
+            1  # items until `_pause` looks at credit and the like; the first item leaves before the handler goes on
+        )
         try:
             async for item in items:
+                out = self.out
+                start = len(out)
+                out += key
                 try:
-                    size = push(key, item)
+                    _encode_into(item, out, -1)
                 except ENCODE_ERRORS as error:
+                    del out[start:]
                     raise InvalidPayload(f"item {count} cannot be encoded: {error}") from error
+                end = len(out)
                 count += 1
-                sent += size
-                call.credit -= 1
-                if size > frames.CREDIT_BYTES:
-                    extra = size // frames.CREDIT_BYTES
-                    call.credit -= extra
-                    push(_WEIGHT, (stream, extra))
-                if call.credit <= 0:
-                    call.waiter = loop.create_future()
-                    await call.waiter
-                if not self.writable:
-                    await self.until_writable()
-                if count == 1:
-                    await asyncio.sleep(0)  # the first item leaves before the handler goes on
+                sent += end - start
+                if end - start > frames.CREDIT_BYTES or end > frames.FLUSH_BYTES:
+                    self._added_big(start, end - start)
+                    budget = 0
+                else:
+                    budget -= 1
+                    self.pairs += 1
+                    if not self.scheduled:
+                        self.scheduled = True
+                        self.loop.call_soon(self.flush)
+                if budget <= 0:
+                    budget = await self._pause(stream, call, count, end - start)
         finally:
             call.items = count
             call.sent = sent
             close = getattr(items, "aclose", None)
             if close is not None:
                 await close()
+
+    async def _pause(self, stream: int, call: ServedCall, count: int, size: int) -> int:
+        """Settle the credit of the items since the last time and wait where that is needed.
+
+        Returns how many items may follow before this is called again.
+        """
+        call.credit -= count - call.items
+        call.items = count
+        if size > frames.CREDIT_BYTES:
+            extra = size // frames.CREDIT_BYTES
+            call.credit -= extra
+            self.push(_WEIGHT, (stream, extra))
+        if count == 1:
+            await asyncio.sleep(0)
+        while call.credit <= 0 or not self.writable:
+            if call.credit <= 0:
+                call.waiter = self.loop.create_future()
+                await call.waiter
+            else:
+                await self.until_writable()
+        return min(call.credit, _UNWATCHED_ITEMS)
 
     def _send_result(self, stream: int, item: Any) -> int:
         """Bytes sent."""
