@@ -38,7 +38,10 @@ from dynamod.schema.graphs import Graph
 GRAPH = "demo"
 READY_TIMEOUT_S = 180.0
 TRAFFIC_TIMEOUT_S = 120.0
-ENOUGH_REQUESTS = 30
+TRICKLE_PER_S = 4.0
+BRISK_PER_S = 20.0
+"""Without a dashboard nobody watches the requests come: the figures are wanted soon."""
+ENOUGH_REQUESTS = 60
 """So many answered requests make the hit rate mean something."""
 
 
@@ -69,7 +72,8 @@ def run_demo(example: Path, *, dashboard: bool) -> None:
             say("submitting the KV-routing example: a frontend, a processor, a router and simulated workers")
             graph = _submit(client, example)
             frontend = Frontend(graph.address or "")
-            with Traffic(frontend.url, frontend.models()[0]) as traffic:
+            rate = TRICKLE_PER_S if dashboard else BRISK_PER_S
+            with Traffic(frontend.url, frontend.models()[0], rate=rate) as traffic:
                 say(f"{GRAPH} serves {traffic.model} at {graph.address}, and a trickle of requests runs against it")
                 say(f"look from another terminal: DYN_LOCAL_STATE_DIR={state_dir} dynamoctl ps")
                 if dashboard:

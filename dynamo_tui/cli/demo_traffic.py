@@ -10,9 +10,8 @@ from typing import Self
 from dynamo_tui.cli.chat import ChatError, ChatOptions, Frontend, Message
 from dynamo_tui.cli.exits import CliError, WaitTimeout
 
-RATE_PER_S = 4.0
-SENDERS = 3
-DOCUMENTS = 6
+SENDERS = 4
+DOCUMENTS = 8
 DOCUMENT_WORDS = 400
 MAX_TOKENS = 24
 
@@ -37,7 +36,7 @@ class Traffic:
     `rate`: requests a second, on average.
     """
 
-    def __init__(self, url: str, model: str, *, rate: float = RATE_PER_S, seed: int = 7) -> None:
+    def __init__(self, url: str, model: str, *, rate: float, seed: int = 7) -> None:
         self.model = model
         self.answered = 0
         self.failed = 0

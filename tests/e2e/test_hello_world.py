@@ -9,11 +9,8 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.e2e.commands import EXAMPLES, Home, Http, alive, until
 
@@ -44,7 +41,6 @@ def ask(url: str, times: int) -> list[tuple[int, str]]:
         connection.close()
 
 
-@pytest.mark.skipif(find_spec("dynamod.foreground") is None, reason="serve is being built")
 def test_serve_answers_exactly_from_the_first_request_on_and_ends_cleanly(home: Home) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"

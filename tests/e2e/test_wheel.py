@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,6 @@ def test_commands_of_the_wheel(installed: Path, home: Home) -> None:
     home.run("daemon", "status", code=5)
 
 
-@pytest.mark.skipif(find_spec("dynamod.foreground") is None, reason="serve is being built")
 def test_hello_world_is_served_from_outside_the_checkout(home: Home) -> None:
     shutil.copytree(EXAMPLES / "hello_world", home.path / "hello")
     port = free_port()

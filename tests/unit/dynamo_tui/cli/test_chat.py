@@ -87,7 +87,7 @@ def test_run_says_what_there_is_when_nothing_fits(
 def test_the_demos_traffic_shares_prefixes_and_counts_what_became_of_it(openai: tuple[StandIn, str]) -> None:
     state, url = openai
     with Traffic(url, "sim", rate=200.0) as traffic:
-        traffic.wait_for(40, timeout=30)
+        traffic.wait_for(100, timeout=30)
     prompts = [json.loads(a.body)["messages"][0]["content"] for a in state.asked if a.method == "POST"]
     assert len(prompts) > 5 * len(set(prompts)), "few documents, asked about again and again"
     state.answer("POST /v1/chat/completions", {"detail": "overloaded"}, status=503)
