@@ -189,7 +189,7 @@ class Graph:
                 if with_edges
             ),
             workers=said.workers,
-            resources=said.resources,
+            resources=said.resources.spec,
             envs=said.envs,
             image=said.image,
             labels=said.labels,

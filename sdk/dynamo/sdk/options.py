@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from dynamo.sdk.errors import ConfigError, nearest
-from dynamo.sdk.resources import parse_resources
-from dynamo.sdk.spec import ProbesSpec, ResourceSpec, RestartSpec
+from dynamo.sdk.resources import DeclaredResources, declare_resources
+from dynamo.sdk.spec import ProbesSpec, RestartSpec
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ServiceOptions:
     """Everything said about a service, in the types of a `ServiceSpec`. `extra` keeps unknown keywords."""
 
     dynamo: DynamoOptions = DynamoOptions()
-    resources: ResourceSpec = field(default_factory=ResourceSpec)
+    resources: DeclaredResources = field(default_factory=DeclaredResources)
     workers: int = 1
     image: str | None = None
     envs: dict[str, str] = field(default_factory=dict)
@@ -141,7 +141,7 @@ def build(words: Mapping[str, Any], *, where: str) -> ServiceOptions:
         raise ConfigError(f"must be a port number from 0 to 65535, not {port!r}", key=f"{where}.http_port")
     return ServiceOptions(
         dynamo=_dynamo(words.get("dynamo") or {}, key=f"{where}.dynamo"),
-        resources=parse_resources(words.get("resources") or {}, key=f"{where}.resources"),
+        resources=declare_resources(words.get("resources") or {}, key=f"{where}.resources"),
         workers=workers,
         image=words.get("image"),
         envs=words.get("envs") or {},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dynamo.sdk.errors import ConfigError
@@ -51,6 +52,28 @@ def parse_quantity(value: object, *, key: str = "") -> float:
     if not 0 <= number < float("inf"):
         raise ConfigError(f"must be 0 or more, not {value!r}", key=key)
     return number
+
+
+@dataclass(frozen=True)
+class DeclaredResources:
+    """What was declared, as text, the way code that reads `service.config.resources` expects it; `spec` in numbers."""
+
+    cpu: str | None = None
+    memory: str | None = None
+    gpu: str = "0"
+    custom: dict[str, str] = field(default_factory=dict)
+    spec: ResourceSpec = field(default_factory=ResourceSpec)
+
+
+def declare_resources(raw: Mapping[str, Any], *, key: str = "resources") -> DeclaredResources:
+    """Both forms of what a replica asks for.
+
+    Raises:
+        ConfigError: as `parse_resources`.
+    """
+    spec = parse_resources(raw, key=key)
+    cpu, memory, gpu = (None if raw.get(name) is None else _text(raw[name]) for name in ("cpu", "memory", "gpu"))
+    return DeclaredResources(cpu=cpu, memory=memory, gpu=gpu or "0", custom=spec.custom, spec=spec)
 
 
 def parse_resources(raw: Mapping[str, Any], *, key: str = "resources") -> ResourceSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -53,7 +53,7 @@ class Service(Generic[T]):
         self.author_system_app = system_app
         self._app = app
         self._declared = service_options.normalise(words, where=self.name, strict=False)
-        self.config = service_options.build(self._declared, where=self.name)
+        self.config = self._options(self._declared, self.name)
         self._endpoints = endpoints_of(inner)
         self._dependencies = _own_dependencies(inner)
 
@@ -185,14 +185,19 @@ class Service(Generic[T]):
         path = f"{self.name}.ServiceArgs"
         try:
             words = service_options.normalise(service_args, where=path, strict=True)
-            self.config = service_options.build(service_options.merge(self._declared, words), where=path)
+            self.config = self._options(service_options.merge(self._declared, words), path)
         except ConfigError as error:
             raise ConfigError(str(error), where=where) from None
 
     @property
     def declared(self) -> ServiceOptions:
         """What the decorator said, whatever a configuration lays over it."""
-        return service_options.build(self._declared, where=self.name)
+        return self._options(self._declared, self.name)
+
+    def _options(self, words: Mapping[str, Any], where: str) -> ServiceOptions:
+        """Options in which the component has its name, given or not."""
+        said = service_options.build(words, where=where)
+        return replace(said, dynamo=replace(said.dynamo, name=said.dynamo.name or self.name))
 
     def serve(self, argv: Sequence[str] | None = None) -> NoReturn:
         """Run one replica of this service in this process: `if __name__ == "__main__": Backend.serve()`.

@@ -101,7 +101,9 @@ def test_resources_workers_and_the_rest_of_the_decorator() -> None:
     class Full: ...
 
     said = Full.config
-    assert (said.resources.cpu, said.resources.memory, said.resources.gpu) == (0.5, 20 * 2**30, 2.0)
+    assert (said.resources.cpu, said.resources.memory, said.resources.gpu) == ("500m", "20Gi", "2"), "as written"
+    asked = said.resources.spec
+    assert (asked.cpu, asked.memory, asked.gpu) == (0.5, 20 * 2**30, 2.0)
     assert said.resources.custom == {"rdma/hca": "1", "a": "b"}
     assert (said.workers, said.image, said.labels, said.drain_timeout) == (2, "img:1", {"team": "x"}, 5.0)
     assert [(env.name, env.value) for env in Full.envs] == [("A", "1"), ("B", "true")]
@@ -250,7 +252,8 @@ def test_service_args_override_the_decorator_at_every_depth() -> None:
         {"dynamo": {"namespace": "c"}, "resource": {"gpu": 1}, "workers": 5, "envs": [{"name": "B", "value": "2"}]}
     )
     assert Configured.dynamo_address() == ("c", "b")
-    assert (Configured.config.resources.cpu, Configured.config.resources.gpu, Configured.config.workers) == (1, 1, 5)
+    asked = Configured.config.resources.spec
+    assert (asked.cpu, asked.gpu, Configured.config.workers) == (1, 1, 5)
     assert Configured.config.envs == {"A": "1", "B": "2"}
     Configured.configure({})
     assert Configured.config == Configured.declared
