@@ -47,7 +47,11 @@ class Dashboard(Changes):
     Footer { dock: none; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "back", "Back", key_display="esc", id="app.back"),
+        Binding("slash", "filter", "Filter", key_display="/", id="app.filter"),
+        Binding("colon", "command", "Command", key_display=":", id="app.command"),
+        Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
+        Binding("q", "quit", "Quit", id="app.quit"),
+        Binding("escape,backspace", "back", "Back", key_display="esc", show=False, id="app.back"),
         Binding("1", "panel('graphs')", "Graphs", show=False, id="app.graphs"),
         Binding("2", "panel('graph')", "Graph", show=False, id="app.graph"),
         Binding("3", "panel('logs')", "Logs", show=False, id="app.logs"),
@@ -60,10 +64,6 @@ class Dashboard(Changes):
         Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),
         Binding("D", "remove", "Remove the graph", show=False, id="app.remove"),
         Binding("R", "rollback", "Roll back", show=False, id="app.rollback"),
-        Binding("slash", "filter", "Filter", key_display="/", id="app.filter"),
-        Binding("colon", "command", "Command", key_display=":", id="app.command"),
-        Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
-        Binding("q", "quit", "Quit", id="app.quit"),
         Binding("ctrl+q", "quit", show=False, id="app.quit-anywhere"),
     ]
 

@@ -96,5 +96,5 @@ class View(Widget):
         """Put the keyboard where this page is driven from."""
         for widget in self.query("*"):
             if widget.can_focus and widget.display:
-                widget.focus()
+                self.screen.set_focus(widget)
                 return

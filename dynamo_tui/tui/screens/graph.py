@@ -90,7 +90,7 @@ class GraphView(View):
         return (self.dashboard.connection.rates(self.key),)
 
     def focus_main(self) -> None:
-        self.services.focus()
+        self.screen.set_focus(self.services)
 
     def update_view(self, changed: frozenset[Topic]) -> None:
         graph = self.store.graphs.get(self.key)
@@ -138,7 +138,7 @@ class GraphView(View):
         message.stop()
         self.only = message.row.status.name
         self.update_view(self.listens)
-        self.replica_table.focus()
+        self.screen.set_focus(self.replica_table)
 
     @on(Table.Selected, "#replicas")
     def _open_replica(self, message: Table.Selected) -> None:
@@ -150,7 +150,7 @@ class GraphView(View):
         self.update_view(self.listens)
 
     def action_other_table(self) -> None:
-        (self.services if self.replica_table.has_focus else self.replica_table).focus()
+        self.screen.set_focus(self.services if self.replica_table.has_focus else self.replica_table)
 
     def action_open_logs(self) -> None:
         self.dashboard.open_logs(self.key, service=self.service, replica=self.replica_id)

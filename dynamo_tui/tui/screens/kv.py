@@ -84,7 +84,7 @@ class KvView(View):
         return (self.dashboard.connection.kv(self.key),)
 
     def focus_main(self) -> None:
-        self.workers_table.focus()
+        self.screen.set_focus(self.workers_table)
 
     @property
     def feed(self) -> KvFeed:
@@ -265,7 +265,7 @@ class KvView(View):
     def action_next_table(self) -> None:
         tables = [t for t in self.query(Table) if t.display]
         focused = next((i for i, t in enumerate(tables) if t.has_focus), -1)
-        tables[(focused + 1) % len(tables)].focus()
+        self.screen.set_focus(tables[(focused + 1) % len(tables)])
 
     def action_open_logs(self) -> None:
         row = self.workers_table.row

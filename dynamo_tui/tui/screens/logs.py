@@ -92,7 +92,7 @@ class LogsView(View):
         return (self._follow_lines(),)
 
     def focus_main(self) -> None:
-        self.log_view.focus()
+        self.screen.set_focus(self.log_view)
 
     # -- lines ----------------------------------------------------------------------------------------------
 

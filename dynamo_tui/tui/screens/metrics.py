@@ -108,7 +108,7 @@ class MetricsView(View):
         return (self.dashboard.connection.rates(self.key),)
 
     def focus_main(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     # -- drawing --------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -33,8 +34,8 @@ LABEL_WIDTH = 12
 class ReplicaView(View):
     listens: ClassVar[frozenset[Topic]] = frozenset({Topic.REPLICAS, Topic.RATES, Topic.CLOCK})
     DEFAULT_CSS = """
-    ReplicaView #upper { height: 55%; }
-    ReplicaView #facts-scroll { width: 1fr; height: 1fr; scrollbar-size-vertical: 1; }
+    ReplicaView #upper { height: auto; max-height: 60%; }
+    ReplicaView #facts-scroll { width: 1fr; height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
     ReplicaView #measured { width: 44; display: none; }
     ReplicaView.-wide #measured { display: block; }
     ReplicaView #own-logs { height: 1fr; border-top: solid $panel; border-title-color: $text-muted; }
@@ -67,6 +68,7 @@ class ReplicaView(View):
 
     def on_resize(self) -> None:
         self.set_class(self.size.width >= 110, "-wide")
+        self.call_after_refresh(self._show)
 
     @property
     def replica(self) -> Replica | None:
@@ -105,7 +107,7 @@ class ReplicaView(View):
         super().hidden()
 
     def focus_main(self) -> None:
-        self.query_one("#facts-scroll").focus()
+        self.screen.set_focus(self.query_one("#facts-scroll"))
 
     async def _explain(self) -> None:
         """Ask why it is in its state, and with which environment it runs."""
@@ -131,7 +133,9 @@ class ReplicaView(View):
         self._show()
 
     def _show(self) -> None:
-        self.query_one("#facts", Lines).set_lines(list(self._facts()))
+        facts = self.query_one("#facts", Lines)
+        room = max(20, self.query_one("#facts-scroll").size.width - LABEL_WIDTH - 3)
+        facts.set_lines([line for fact in self._facts() for line in _wrapped(fact, room)])
         self.query_one("#measured", Lines).set_lines(list(self._measured()))
 
     # -- what it says ---------------------------------------------------------------------------------------
@@ -224,6 +228,16 @@ class ReplicaView(View):
 
 def _fact(label: str, text: str, tone: Tone) -> list[Run]:
     return [(f" {label:<{LABEL_WIDTH}}", Tone.MUTED), (text, tone)]
+
+
+def _wrapped(fact: list[Run], room: int) -> Iterator[list[Run]]:
+    """A fact whose text is longer than `room` goes on below itself."""
+    if len(fact) == 2 and fact[0][0].startswith(" ") and len(fact[1][0]) > room:
+        lead, (text, tone) = fact
+        for i, part in enumerate(textwrap.wrap(text, room)):
+            yield [lead if i == 0 else (" " * (LABEL_WIDTH + 1), Tone.MUTED), (part, tone)]
+    else:
+        yield fact
 
 
 def _list(label: str, items: Sequence[str], tone: Tone) -> Iterator[list[Run]]:

@@ -89,7 +89,7 @@ class Prompt(Widget):
             self.input.value = question.value
         self.input.cursor_position = len(question.value)
         self.add_class("-open")
-        self.input.focus()
+        self.screen.set_focus(self.input)
 
     def _close(self) -> Question | None:
         question, self._question = self._question, None
