@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ class Store:
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._lock_connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop
         self.last_seq = 0
 
@@ -69,8 +71,13 @@ class Store:
         store = cls(url or f"sqlite:///{database}", None if url else database)
         try:
             await asyncio.to_thread(store._open)
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreError(f"cannot open the database {url or database}: {_first_line(error)}") from error
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            store._dispose()
+            shown = "at the given URL" if url else str(database)  # a URL may hold a password
+            raise StoreError(f"cannot open the database {shown}: {_first_line(error)}") from error
+        except StoreError:
+            store._dispose()
+            raise
         store._thread.start()
         return store
 
@@ -106,6 +113,11 @@ class Store:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.shutdown)
+        self._dispose()
+
+    def _dispose(self) -> None:
+        if self._lock_connection is not None:
+            self._lock_connection.close()
         self._writer_engine.dispose()
         self._reader_engine.dispose()
 
@@ -125,7 +137,6 @@ class Store:
         if not self._lock_connection.scalar(text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")):
             raise StoreError("another dynamod uses this database", remedy="stop it, or give this one its own database")
         self._lock_connection.commit()
-        self._lock_connection.detach()
 
     def _write_all(self) -> None:
         with self._writer_engine.connect() as connection:

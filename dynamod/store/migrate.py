@@ -5,6 +5,8 @@ Alembic costs as much to import as the whole store, so it is imported only when 
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +56,7 @@ def migrate(engine: Engine, database: Path | None) -> Path | None:
         return None
     backup = None
     if revision is not None and database is not None:
-        backup = _backup(engine, database, revision)
+        backup = _backup(database, revision)
     upgrade(engine, "head")
     return backup
 
@@ -95,9 +97,9 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-def _backup(engine: Engine, database: Path, revision: str) -> Path:
+def _backup(database: Path, revision: str) -> Path:
     backup = database.with_name(f"{database.name}.before-{HEAD}-was-{revision}")
     backup.unlink(missing_ok=True)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM INTO :path"), {"path": str(backup)})
+    with closing(sqlite3.connect(database)) as connection:  # VACUUM must stand outside of any transaction
+        connection.execute("VACUUM INTO ?", (str(backup),))
     return backup
