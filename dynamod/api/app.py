@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from dynamod.api import daemon, errors, events, graphs, kv, logs, metrics, plans, replicas
+from dynamod.api import daemon, errors, events, gpus, graphs, kv, logs, metrics, plans, replicas
 from dynamod.api.backend import Backend
 from dynamod.api.guard import Guard, GuardRules
 
@@ -35,8 +35,9 @@ def bare_app(backend: Backend) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.backend = backend
-    for module in (daemon, graphs, replicas, plans, events, logs, metrics, kv):
-        app.include_router(module.router)
+    routers = [module.router for module in (daemon, graphs, replicas, plans, events, logs, metrics, kv, gpus)]
+    for router in routers:
+        app.include_router(router)
     errors.install(app)
     document: dict[str, Any] = {}
 
@@ -47,7 +48,7 @@ def bare_app(backend: Backend) -> FastAPI:
             from dynamod.api.examples import EXAMPLES
             from dynamod.api.wire import openapi_document
 
-            document.update(openapi_document(app, EXAMPLES))
+            document.update(openapi_document(app, routers, EXAMPLES))
         return document
 
     return app

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.responses import Response
@@ -151,15 +151,18 @@ def _located(message: str) -> tuple[str, str]:
     return what, path
 
 
-def openapi_document(app: FastAPI, examples: dict[Any, Callable[[], Any]]) -> dict[str, Any]:
-    """The complete OpenAPI document: FastAPI's own part, and what the handlers' marks say.
+def openapi_document(
+    app: FastAPI, routers: Iterable[APIRouter], examples: dict[Any, Callable[[], Any]]
+) -> dict[str, Any]:
+    """The complete OpenAPI document of the routers: FastAPI's own part, and what the handlers' marks say.
 
     `examples` makes an example for each wire type that has one.
     """
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
+        title=app.title, version=app.version, description=app.description, routes=routes, openapi_version="3.1.0"
     )
-    marked = [(route, route.endpoint.__wire__) for route in _api_routes(app) if hasattr(route.endpoint, "__wire__")]
+    marked = [(route, route.endpoint.__wire__) for route in routes if hasattr(route.endpoint, "__wire__")]
     kinds = list(dict.fromkeys(kind for _, operation in marked for kind in operation.types()))
     kinds.append(Problem)
     schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
@@ -180,10 +183,6 @@ def openapi_document(app: FastAPI, examples: dict[Any, Callable[[], Any]]) -> di
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{}, {"token": []}]
     return document
-
-
-def _api_routes(app: FastAPI) -> list[APIRoute]:
-    return [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]
 
 
 def _component_name(kind: Any, schema_of: dict[Any, dict[str, Any]]) -> str:
