@@ -7,8 +7,6 @@ Start them with `dynamo serve hello_world:Frontend`, then:
 
 import logging
 
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from dynamo.sdk import api, depends, endpoint, service
@@ -17,10 +15,6 @@ logger = logging.getLogger(__name__)
 
 
 class RequestType(BaseModel):
-    text: str
-
-
-class ResponseType(BaseModel):
     text: str
 
 
@@ -48,21 +42,16 @@ class Middle:
     @endpoint()
     async def generate(self, req: RequestType):
         """Pass the request on, and each item back."""
-        request = RequestType(text=f"{req.text}-{self.message}")
-        async for response in self.backend.generate(request.model_dump_json()):
+        async for response in self.backend.generate(RequestType(text=f"{req.text}-{self.message}")):
             yield f"Middle: {response}"
 
 
-@service(dynamo={"namespace": "inference"}, app=FastAPI(title="Hello World!"))
+@service(dynamo={"namespace": "inference"})
 class Frontend:
     middle = depends(Middle)
 
-    @api()
+    @api
     async def generate(self, request: RequestType):
-        """Stream the pipeline's answer."""
-
-        async def content():
-            async for response in self.middle.generate(request.model_dump_json()):
-                yield f"Frontend: {response}"
-
-        return StreamingResponse(content())
+        """Stream the pipeline's answer over HTTP."""
+        async for response in self.middle.generate(request):
+            yield f"Frontend: {response}"

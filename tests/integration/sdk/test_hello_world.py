@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.integration.sdk.conftest import Cell, free_port
 
@@ -26,15 +27,20 @@ async def until_open(port: int) -> None:
                 return
 
 
-async def test_every_request_from_a_cold_start_is_answered(cell: Cell) -> None:
+@pytest.mark.parametrize(
+    ("target", "directory"),
+    [("hello_world:Frontend", EXAMPLE), ("old_hello_world:Frontend", Path(__file__).parent)],
+    ids=["example", "old style"],
+)
+async def test_every_request_from_a_cold_start_is_answered(cell: Cell, target: str, directory: Path) -> None:
     port = free_port()
-    frontend = await cell.start("hello_world:Frontend", "Frontend", cwd=EXAMPLE, DYNAMO_PORT=str(port))
+    frontend = await cell.start(target, "Frontend", cwd=directory, DYNAMO_PORT=str(port))
     await until_open(port)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         # Nobody else is there yet: the first requests wait for the rest of the graph.
         first = [asyncio.create_task(client.post("/generate", json={"text": "test"})) for _ in range(50)]
-        middle = await cell.start("hello_world:Frontend", "Middle", cwd=EXAMPLE)
-        backend = await cell.start("hello_world:Frontend", "Backend", cwd=EXAMPLE)
+        middle = await cell.start(target, "Middle", cwd=directory)
+        backend = await cell.start(target, "Backend", cwd=directory)
         assert [answer.text for answer in await asyncio.gather(*first)] == [ANSWER] * 50
         for _ in range(9):
             more = await asyncio.gather(*(client.post("/generate", json={"text": "test"}) for _ in range(50)))
