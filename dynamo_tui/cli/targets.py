@@ -77,6 +77,13 @@ def key_value(_: click.Context, parameter: click.Parameter, values: Sequence[str
     return pairs
 
 
+def discovery_url(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The callback of `--discovery`: a store that several hosts can share."""
+    if value is not None and not re.fullmatch(r"etcds?://[^/\s]+/?", value):
+        raise click.BadParameter(f"{value!r}: write it as etcd://host:2379[,host:2379]", param=parameter)
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Which code is meant and how it is configured: what the target options say."""

@@ -39,6 +39,17 @@ from dynamod.schema.serve import DEFAULT_HOST, DEFAULT_PORT, ServeOptions
 @click.option("--enable-system-app", is_flag=True, help="Serve /healthz, /readyz and /metrics for every replica.")
 @click.option("--system-app-port", type=click.IntRange(0, 65535), help="The port of those.")
 @click.option("--use-default-health-checks", is_flag=True, help="Let those check nothing but that the process runs.")
+@click.option(
+    "--discovery",
+    metavar="URL",
+    callback=targets.discovery_url,
+    help="Where replicas meet those of other hosts, e.g. etcd://10.0.0.1:2379.  [default: $DYN_DISCOVERY, else none]",
+)
+@click.option(
+    "--advertise",
+    metavar="ADDRESS",
+    help="The address at which other hosts reach this one's replicas.  [default: $DYN_TCP_HOST]",
+)
 @click.option("--name", metavar="NAME", help="The graph's name; the module's by default.")
 @click.option("--project", default="default", metavar="NAME", help="The project.")
 @click.option(
@@ -57,6 +68,8 @@ def command(
     enable_system_app: bool,
     system_app_port: int | None,
     use_default_health_checks: bool,
+    discovery: str | None,
+    advertise: str | None,
     name: str | None,
     project: str,
     envs: dict[str, str],
@@ -67,7 +80,14 @@ def command(
 
     Each worker is a process of its own. Configuration can be overridden with --Service.key=value.
     `dynamo-tui` and all other commands can look at it while it runs.
+
+    With --discovery a graph spans hosts: each host runs `serve` with --service-name for its part, on the same
+    etcd and under the same name, and gives with --advertise the address that the others reach it by.
     """
+    if discovery is not None and advertise is None and not os.environ.get("DYN_TCP_HOST"):
+        raise click.UsageError("--discovery needs --advertise: the address by which other hosts reach this one")
+    meeting = {"DYN_DISCOVERY": discovery, "DYN_TCP_HOST": advertise}
+    os.environ.update({name: value for name, value in meeting.items() if value is not None})
     _become_foreground(
         ServeOptions(
             target=target,
