@@ -1,8 +1,9 @@
 """The simulated engine's paged KV cache: blocks, reference counts, prefix cache, eviction order.
 
-Follows vLLM's v1 block pool: every full block is cached under the hash of its whole prefix; a block that no
-request uses goes to the tail of a free queue but stays in the cache until the queue's head reaches it; a
-request's blocks are freed last block first, so that the ends of prefixes are evicted before their beginnings.
+Follows vLLM's v1 block pool (as of 0.32): every full block is cached under the hash of its whole prefix; a block
+that no request uses goes to the tail of a free queue but stays in the cache until the queue's head reaches it; one that
+is not cached goes to the head, to be used again first; a request's blocks are freed last block first, so that the
+ends of prefixes are evicted before their beginnings.
 """
 
 from __future__ import annotations
@@ -106,10 +107,16 @@ class BlockPool:
 
     def release(self, blocks: Sequence[Block]) -> None:
         """A request lets go of its blocks (in order; the last is the first to be evicted)."""
+        unnamed = []
         for block in reversed(blocks):
             block.references -= 1
-            if not block.references:
-                self._free[block.number] = block
+            if block.references:
+                continue
+            self._free[block.number] = block
+            if block.name is None:
+                unnamed.append(block.number)
+        for number in reversed(unnamed):
+            self._free.move_to_end(number, last=False)
 
     def clear(self) -> bool:
         """Forget everything cached. False, and nothing is done, while a request uses blocks."""

@@ -51,15 +51,19 @@ async def test_evictions_are_followed(stage: Stage) -> None:
     rng = random.Random(1)
     for _ in range(60):
         await ask(engine, rng.choice(prompts), max_tokens=20)
-    held = {key for change in publisher.mirror.snapshot() for key in change.hashes}
-    await until(lambda: router.index.blocks.get(Worker(instance)) == len(held))
+
+    def at_rest() -> bool:
+        held = {key for change in publisher.mirror.snapshot() for key in change.hashes}
+        index = router.index
+        return index.blocks.get(Worker(instance)) == len(held) and all(key in index for key in held)
+
+    await until(at_rest)
     predicted = [router.find_best(prompt).overlap_blocks for prompt in prompts]
     assert 0 < sum(predicted) < 12 * 12
     for prompt in prompts:
         expected = router.find_best(prompt).overlap_blocks
         assert await ask(engine, prompt) == 16 * expected
-        held = {key for change in publisher.mirror.snapshot() for key in change.hashes}
-        await until(lambda held=held: router.index.blocks[Worker(instance)] == len(held))
+        await until(at_rest)
 
 
 async def test_load_is_pushed(stage: Stage) -> None:
