@@ -60,12 +60,12 @@ REVISIONS: tuple[Column[Revision], ...] = (
 )
 
 EVENTS: tuple[Column[Event], ...] = (
-    Column("SEQ", lambda e: e.seq),
-    Column("TIME", lambda e: quantities.clock(e.at)),
-    Column("ACTION", lambda e: e.action.value),
-    Column("ON", lambda e: event_target(e)),
-    Column("REASON", lambda e: e.reason.value if e.reason else None),
-    Column("ACTOR", lambda e: e.actor),
+    Column("SEQ", lambda e: e.seq, least=5),
+    Column("TIME", lambda e: quantities.clock(e.at), least=23),
+    Column("ACTION", lambda e: e.action.value, least=16),
+    Column("ON", lambda e: event_target(e), least=24),
+    Column("REASON", lambda e: e.reason.value if e.reason else None, least=17),
+    Column("ACTOR", lambda e: e.actor, least=6),
     Column("MESSAGE", lambda e: e.message),
 )
 

@@ -30,11 +30,15 @@ _COLOURS = {
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """One column: its title, what stands in a row's cell, and whether only `-o wide` shows it."""
+    """One column: its title, what stands in a row's cell, and whether only `-o wide` shows it.
+
+    `least` is how wide it is at least: rows that come one by one then stand in line from the first.
+    """
 
     title: str
     cell: Callable[[T], Any]
     wide: bool = False
+    least: int = 0
 
 
 class Table(Generic[T]):
@@ -42,7 +46,7 @@ class Table(Generic[T]):
 
     def __init__(self, columns: Sequence[Column[T]], *, wide: bool = False) -> None:
         self._columns = [c for c in columns if wide or not c.wide]
-        self._widths = [len(c.title) for c in self._columns]
+        self._widths = [max(len(c.title), c.least) for c in self._columns]
 
     def lines(self, rows: Iterable[T], *, header: bool = True) -> list[str]:
         """The rows as lines, with the header first when wanted."""

@@ -29,9 +29,9 @@ WORKERS: tuple[Column[KvWorker], ...] = (
 )
 
 DECISIONS: tuple[Column[KvDecision], ...] = (
-    Column("TIME", lambda d: quantities.clock(d.t)),
-    Column("REQUEST", lambda d: d.request_id[:12]),
-    Column("WORKER", lambda d: d.worker),
+    Column("TIME", lambda d: quantities.clock(d.t), least=23),
+    Column("REQUEST", lambda d: d.request_id[:12], least=12),
+    Column("WORKER", lambda d: d.worker, least=16),
     Column("BLOCKS", lambda d: d.prompt_blocks),
     Column("OVERLAP", lambda d: d.overlap_blocks),
     Column("BEST", lambda d: d.best_overlap_blocks),

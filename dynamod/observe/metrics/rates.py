@@ -53,7 +53,7 @@ USED = frozenset(
         OPEN_FILES,
     }
 )
-_FEEDS = frozenset({"kv_feed", "kv_events", "kv_active"})
+_FEEDS = frozenset({"kv_feed", "kv_events", "kv_load", "kv_active"})
 """Endpoints whose streams stay open for as long as someone listens: they are no requests of a user."""
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dynamo.runtime.metrics import Registry
 
 EVENTS_ENDPOINT = "kv_events"
-LOAD_ENDPOINT = "load"
+LOAD_ENDPOINT = "kv_load"
 LOAD_INTERVAL = 0.1
 """Seconds. Routers predict what they sent meanwhile, so this need not be short."""
 
