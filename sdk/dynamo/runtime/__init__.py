@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynamo.runtime.bindings.etcd import EtcdKvCache
     from dynamo.runtime.client import Client
     from dynamo.runtime.component import Component, Endpoint, Namespace, ServedEndpoint
     from dynamo.runtime.context import RequestContext, current_request
@@ -26,6 +27,7 @@ _HOMES = {
     "DistributedRuntime": "distributed",
     "DynamoRuntimeError": "errors",
     "Endpoint": "component",
+    "EtcdKvCache": "bindings.etcd",
     "Instance": "status",
     "Namespace": "component",
     "ReplicaStatus": "status",
@@ -44,6 +46,7 @@ __all__ = [
     "DistributedRuntime",
     "DynamoRuntimeError",
     "Endpoint",
+    "EtcdKvCache",
     "Instance",
     "Namespace",
     "ReplicaStatus",

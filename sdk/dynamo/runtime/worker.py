@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from dynamo.runtime.bindings.bound import bind
 from dynamo.runtime.distributed import DistributedRuntime
 from dynamo.runtime.transport.codec import converter
 
@@ -27,7 +28,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def dynamo_worker(static: bool = False) -> Callable[[Main[T]], Callable[..., Awaitable[T | None]]]:  # noqa: ARG001
-    """Give an async function a connected runtime as its first argument.
+    """Give an async function a connected runtime, as the bindings showed it, as its first argument.
 
     When the function returns while endpoints are served, the program goes on serving until SIGTERM or SIGINT,
     then drains. `static` is accepted for old programs and means nothing here.
@@ -37,7 +38,7 @@ def dynamo_worker(static: bool = False) -> Callable[[Main[T]], Callable[..., Awa
         @functools.wraps(function)
         async def worker(*args: Any, **kwargs: Any) -> T | None:
             async with await DistributedRuntime.connect() as runtime:
-                return await _until_stopped(runtime, function(runtime, *args, **kwargs))
+                return await _until_stopped(runtime, function(await bind(runtime), *args, **kwargs))
 
         return worker
 
