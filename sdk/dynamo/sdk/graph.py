@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ class Graph:
         for source in sources:
             self._check_source(source)
         self.config = _plain(merged(list(sources)))
+        for source in sources:
+            self._check_common_keys(source)
         for service in self.services:
             service.configure(self.config.get(service.name, {}).get(SERVICE_ARGS) or {})
 
@@ -126,6 +129,18 @@ class Graph:
                 options.build(options.normalise(section.get(SERVICE_ARGS) or {}, where=path, strict=True), where=path)
             except ConfigError as error:
                 raise ConfigError(str(error), where=source.where) from None
+
+    def _check_common_keys(self, source: Source) -> None:
+        """A key that `Common` lacks is left out silently only if nothing there looks like it."""
+        common = self.config.get(COMMON, {})
+        for name, section in source.config.items():
+            for key in section.get(COMMON_KEYS) or ():
+                if key not in common and (close := get_close_matches(key, common, n=1, cutoff=0.75)):
+                    raise ConfigError(
+                        f"{key!r} is no key of {COMMON}; did you mean {close[0]!r}?",
+                        where=source.where,
+                        key=f"{name}.{COMMON_KEYS}",
+                    )
 
     def spec(
         self,

@@ -67,6 +67,7 @@ def configure_server_logging(service_name: str | None = None, worker_id: int | N
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(root_level)
-    # Every request would be a line otherwise; ask for it with DYN_LOG=uvicorn.access=info.
-    for name, level in {"uvicorn.access": logging.WARNING, "asyncio": logging.WARNING, **single}.items():
+    # Every request, and every step of a server's start, would be a line; ask for them with DYN_LOG=uvicorn.access=info.
+    quiet = dict.fromkeys(("uvicorn.access", "uvicorn.error", "asyncio"), max(root_level, logging.WARNING))
+    for name, level in {**quiet, **single}.items():
         logging.getLogger(name).setLevel(level)

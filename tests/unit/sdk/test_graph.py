@@ -126,6 +126,10 @@ def test_one_service_alone_does_not_drag_in_its_dependencies(graph_module: Graph
             r"^c\.yaml: Unused\.ServiceArgs\.resources\.gpu: must be a number",
         ),
         ({"Worker": {"common-configs": "model"}}, r"^c\.yaml: Worker\.common-configs: must be a list of keys"),
+        (
+            {"Common": {"model": 1, "x": 1}, "Worker": {"common-configs": ["x", "modle", "elsewhere"]}},
+            r"^c\.yaml: Worker\.common-configs: 'modle' is no key of Common; did you mean 'model'\?$",
+        ),
         ({"Worker": {"k": object()}}, r"a value has no JSON form"),
     ],
 )

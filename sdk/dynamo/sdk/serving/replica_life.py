@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dynamo.runtime import DistributedRuntime
-from dynamo.runtime.errors import DiscoveryError, NoInstances
+from dynamo.runtime.errors import DiscoveryError
 from dynamo.runtime.keys import replicas_prefix
 from dynamo.runtime.settings import from_environment
 from dynamo.runtime.status import decode_status
+from dynamo.sdk.client import DependencyClient
 from dynamo.sdk.config import own_keys
 from dynamo.sdk.context import dynamo_context
 from dynamo.sdk.errors import ExitCode
@@ -283,12 +284,12 @@ class Replica:
             await self._system.stop()
 
 
-async def _open(client: Any) -> None:
-    """Begin to follow a dependency's instances. That there are none yet is no error: they may start later."""
+async def _open(client: DependencyClient) -> None:
+    """Begin to follow a dependency's instances, so that the first request finds them known."""
     try:
-        await type(client).open(client)
-    except NoInstances:
-        logger.debug("%r has no instance yet", client)
+        await DependencyClient.open(client)
+    except DiscoveryError as error:
+        logger.warning("%r will look for instances at its first call: %s", client, error)
 
 
 def _own_id(service: Service[Any]) -> str:
