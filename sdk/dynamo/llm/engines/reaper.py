@@ -44,11 +44,12 @@ class Reaper:
         return kill_marked(self.mark, spare=tracker)
 
     def close(self) -> None:
-        """End the reaper, which kills what is still there."""
+        """End the reaper: the worker has cleaned up by itself."""
         os.environ.pop(VARIABLE, None)
+        self._process.kill()
+        self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        self._process.wait(GRACE + 5)
 
 
 def marked(mark: str) -> list[int]:

@@ -81,6 +81,7 @@ class VllmEngine:
         """
         progress("importing vLLM")
         loop = asyncio.get_running_loop()
+        _prepare_environment()
         self._run_dir = Path(tempfile.mkdtemp(prefix="vllm-", dir=self._given_run_dir))
         self._reaper = Reaper()
         self._watch = StderrWatch(lambda line: _hand_over(loop, progress, line))
@@ -276,7 +277,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def cpu_environment() -> None:
-    """Settings that make vLLM's CPU build start and decode faster; the user's own come first."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+def _prepare_environment() -> None:
+    """Without a GPU, one thread an engine decodes faster than many that get in each other's way."""
+    if not Path("/dev/nvidiactl").exists():
+        os.environ.setdefault("OMP_NUM_THREADS", "1")

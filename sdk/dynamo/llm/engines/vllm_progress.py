@@ -40,6 +40,7 @@ class StderrWatch:
         reading, writing = os.pipe()
         os.dup2(writing, 2)
         os.close(writing)
+        self._pipe = os.fstat(2)
         self._thread = threading.Thread(target=self._pump, args=(reading,), name="stderr-watch", daemon=True)
         self._thread.start()
 
@@ -66,5 +67,6 @@ class StderrWatch:
 
     def close(self) -> None:
         """Put standard error back; the pipe ends once the engine's processes have."""
-        os.dup2(self._original, 2)
         self._report = None
+        if os.path.samestat(os.fstat(2), self._pipe):  # unless somebody else has redirected it since
+            os.dup2(self._original, 2)
