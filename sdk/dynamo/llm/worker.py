@@ -57,8 +57,8 @@ class WorkerService:
 
     async def start(self, progress: Progress) -> None:
         """Start the engine, then publish its card. Engine errors pass through."""
-        self._events = KvEventPublisher(self.engine)  # before the first block is stored
         await self.engine.start(progress)
+        self._events = KvEventPublisher(self.engine)  # before the first request, so before the first block
         self._problem = ""
         self._watch = asyncio.create_task(self._watch_engine(), name="engine health")
         register_engine_metrics(self.engine, self._runtime.metrics)
