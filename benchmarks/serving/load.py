@@ -55,7 +55,6 @@ def body(model: str, words: int, tokens: int, chance: random.Random) -> bytes:
             "max_tokens": tokens,
             "stream": True,
             "ignore_eos": True,
-            "nvext": {"ignore_eos": True},
         }
     ).encode()
 
@@ -83,12 +82,12 @@ async def client(port: int, bodies: list[bytes], figures: Figures) -> None:
                 if not first and b'"content":"' in data:
                     first = time.perf_counter()
                     figures.ttft.append(1000 * (first - started))
-                tail = (tail + data)[-64:]
-                if tail.endswith(b"0\r\n\r\n"):
-                    break
-                if b"HTTP/1.1 4" in data or b"HTTP/1.1 5" in data:
+                if not tail and not data.startswith(b"HTTP/1.1 200"):
                     figures.errors += 1
                     return
+                tail = (tail + data)[-64:]
+                if b"[DONE]" in tail and tail.endswith(b"0\r\n\r\n"):
+                    break
             figures.requests += 1
             figures.total.append(1000 * (time.perf_counter() - started))
     finally:

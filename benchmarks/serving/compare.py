@@ -1,0 +1,62 @@
+"""Both frontends under the same load: `python -m benchmarks.serving.compare`.
+
+Alternating runs of the same load generator; medians, and the spread of the ratio of each pair. Both sides: one
+model directory, two simulated workers at speed-up 10,000, KV routing, chats of about 256 prompt tokens and 64 out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import statistics
+
+from benchmarks.peer import VERSION
+from benchmarks.serving.ours import measure, ours
+from benchmarks.serving.theirs import theirs
+
+SHOWN = (
+    "requests_per_s",
+    "ttft_p50_ms",
+    "ttft_p99_ms",
+    "total_p50_ms",
+    "frontend_cpu_us_per_token",
+    "all_cpu_us_per_token",
+)
+
+
+async def pairs(clients: int, requests: int, count: int) -> None:
+    results: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
+    async with ours() as mine, theirs() as peer:
+        sides = {"ours": mine, "theirs": peer}
+        for side in sides.values():
+            await measure(side, clients=min(clients, 16), requests=64, seed=99)  # warm-up
+        for pair in range(count):
+            for name, side in sides.items():
+                figures = await measure(side, clients=clients, requests=requests, seed=pair)
+                if figures["errors"]:
+                    raise RuntimeError(f"{name}: {figures['errors']} requests failed")
+                results[name].append(figures)
+    print(f"\n{clients} clients, {requests} requests, {count} pairs")
+    print(f"{'':28}{'ours':>12}{'theirs':>12}   ratio (min … max)")
+    for key in SHOWN:
+        mine_, theirs_ = ([run[key] for run in results[name]] for name in ("ours", "theirs"))
+        ratios = sorted(a / b for a, b in zip(mine_, theirs_, strict=True))
+        print(
+            f"{key:28}{statistics.median(mine_):12.2f}{statistics.median(theirs_):12.2f}"
+            f"   {statistics.median(ratios):.2f} ({ratios[0]:.2f} … {ratios[-1]:.2f})"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 16, 64])
+    given = parser.parse_args()
+    print(f"CPython {platform.python_version()}, {platform.machine()}, ai-dynamo {VERSION}")
+    for clients in given.clients:
+        asyncio.run(pairs(clients, {1: 40, 16: 256}.get(clients, 512), given.pairs))
+
+
+if __name__ == "__main__":
+    main()
