@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return uvloop.run(run_session(options, inspection))
     except InspectionFailed as error:
         return fail(str(error), error.exit_code)
+    except KeyboardInterrupt:  # Ctrl-C before the session has taken the signals over: nothing was started
+        return 130
 
 
 def fail(message: str, code: int) -> int:
