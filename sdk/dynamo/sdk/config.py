@@ -61,6 +61,20 @@ def read_environment(environ: Mapping[str, str]) -> Source | None:
     return Source(ENV_DEPLOYMENT_CONFIG, _parse_yaml(text, where=ENV_DEPLOYMENT_CONFIG))
 
 
+def read_port(environ: Mapping[str, str], name: str, default: int) -> int:
+    """A port number from the environment.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) > 65535:
+        raise ConfigError(f"must be a port number from 0 to 65535, not {text!r}", where=name)
+    return int(text)
+
+
 def _parse_yaml(text: str, *, where: str) -> Config:
     try:
         raw: Any = json.loads(text)

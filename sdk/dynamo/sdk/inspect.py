@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from dynamo.sdk.config import Source, read_environment, read_file
-from dynamo.sdk.errors import ConfigError, ExitCode, SdkError
+from dynamo.sdk.config import Source, read_environment, read_file, read_port
+from dynamo.sdk.errors import ExitCode, SdkError
 from dynamo.sdk.graph import DEFAULT_HTTP_HOST, DEFAULT_HTTP_PORT, Graph
 from dynamo.sdk.overrides import parse_overrides, split_overrides
 from dynamo.sdk.spec import GraphSpec, encode, json_schema
@@ -79,19 +79,10 @@ def inspect_target(
     graph = Graph.load(target, working_dir=working_dir, name=name)
     graph.configure(given)
     return graph.spec(
-        http_port=_port(environ) if port is None else port,
+        http_port=read_port(environ, "DYNAMO_PORT", DEFAULT_HTTP_PORT) if port is None else port,
         http_host=host or environ.get("DYNAMO_HOST") or DEFAULT_HTTP_HOST,
         only=service_name,
     )
-
-
-def _port(environ: Mapping[str, str]) -> int:
-    text = environ.get("DYNAMO_PORT", "").strip()
-    if not text:
-        return DEFAULT_HTTP_PORT
-    if not text.isdigit() or int(text) > 65535:
-        raise ConfigError(f"must be a port number from 0 to 65535, not {text!r}", where="DYNAMO_PORT")
-    return int(text)
 
 
 @contextmanager

@@ -152,8 +152,8 @@ class Front:
         return await self.worker.ids(None)
 
     @api
-    async def slow(self):
-        async for index in self.worker.slow(1000):
+    async def slow(self, count: int = 1000):
+        async for index in self.worker.slow(count):
             yield f"{index}\n"
 
 

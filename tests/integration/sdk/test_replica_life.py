@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,42 @@ async def test_a_reader_that_leaves_cancels_all_the_way_down(cell: Cell, journal
     await until_noted(journal, "slow cancelled")
 
 
+async def test_a_drain_lets_running_http_requests_end(cell: Cell) -> None:
+    await start(cell, "Worker")
+    replica = await start(cell, "Front")
+    base = (await replica.ready()).http
+    async with (
+        httpx.AsyncClient(base_url=base, timeout=DEADLINE) as client,
+        client.stream("POST", "/slow?count=10") as answer,
+    ):
+        lines = []
+        async for line in answer.aiter_lines():
+            lines.append(line)
+            if line == "1":
+                replica.process.send_signal(signal.SIGTERM)
+                await replica.until(lambda status: status.state == "draining")
+    assert lines == [str(index) for index in range(10)]
+    assert await replica.exit_code() == 0, replica.output
+    with pytest.raises(httpx.ConnectError):
+        await httpx.AsyncClient().post(f"{base}/slow")
+
+
+async def test_a_worker_that_dies_ends_streams_with_an_error_event(cell: Cell) -> None:
+    worker = await start(cell, "Worker")
+    async with (
+        httpx.AsyncClient(base_url=await front(cell), timeout=DEADLINE) as client,
+        client.stream("POST", "/slow") as answer,
+    ):
+        text = ""
+        async for chunk in answer.aiter_text():
+            text += chunk
+            if text.startswith("0\n1\n") and worker.process.returncode is None:
+                worker.process.kill()
+                await worker.exit_code()
+    event = text.partition("event: error\ndata: ")[2]
+    assert json.loads(event)["error"]["type"] == "InstanceLost"
+
+
 async def test_a_drain_lets_running_requests_end(cell: Cell, journal: Path) -> None:
     worker = await start(cell, "Worker", journal)
     await worker.ready()
@@ -243,6 +280,7 @@ async def test_workers_of_one_service_share_a_port_and_strangers_do_not(cell: Ce
         ("Nobody", {}, 2, "there is no service 'Nobody' in this graph"),
         ("Front", {"DYNAMO_SERVICE_CONFIG": "{"}, 2, "DYNAMO_SERVICE_CONFIG: not JSON"),
         ("Front", {"DYNAMO_SERVICE_CONFIG": '{"Frnt": {}}'}, 2, "Frnt: there is no service of that name; did you mean"),
+        ("Front", {"DYNAMO_PORT": "http"}, 2, "DYNAMO_PORT: must be a port number from 0 to 65535, not 'http'"),
         ("Front", {"DYN_DISCOVERY": "carrier-pigeon://"}, 2, "carrier-pigeon"),
     ],
 )

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dynamo.sdk.config import Source, merged, read_environment, read_file
 from dynamo.sdk.errors import ConfigError
 from dynamo.sdk.lib.config import ServiceConfig
+from dynamo.sdk.options import merge
 from dynamo.sdk.overrides import parse_overrides, split_overrides
 
 
@@ -176,6 +179,41 @@ def test_forms_of_overrides() -> None:
 def test_a_bad_override_is_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_overrides(arguments)
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,8}", fullmatch=True).filter(lambda key: key != "ServiceArgs")
+
+
+@settings(deadline=None)
+@given(st.lists(keys, min_size=1, max_size=4), json_values)
+def test_an_override_carries_any_json_value_to_any_depth(path: list[str], value: Any) -> None:
+    expected: Any = value
+    for key in reversed(path):
+        expected = {key: expected}
+    assert parse_overrides([f"--S.{'.'.join(path)}={json.dumps(value)}"]).config == {"S": expected}
+
+
+nested = st.recursive(st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner), max_leaves=8)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from("abc"), nested), st.dictionaries(st.sampled_from("abc"), nested))
+def test_merging_keeps_what_only_one_source_says(base: dict[str, Any], over: dict[str, Any]) -> None:
+    before = json.dumps([base, over])
+    result = merge(base, over)
+    assert merge(base, {}) == base
+    assert merge(result, over) == result, "laying the same over again changes nothing"
+    for key in base.keys() - over.keys():
+        assert result[key] == base[key]
+    for key, value in over.items():
+        if not isinstance(value, dict):
+            assert result[key] == value
+    assert json.dumps([base, over]) == before, "sources stay as they were"
 
 
 def test_overrides_are_told_apart_from_the_commands_own_options() -> None:

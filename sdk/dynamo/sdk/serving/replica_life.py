@@ -22,7 +22,7 @@ from dynamo.runtime.keys import replicas_prefix
 from dynamo.runtime.settings import from_environment
 from dynamo.runtime.status import decode_status
 from dynamo.sdk.client import DependencyClient
-from dynamo.sdk.config import own_keys
+from dynamo.sdk.config import own_keys, read_port
 from dynamo.sdk.context import dynamo_context
 from dynamo.sdk.errors import ExitCode
 from dynamo.sdk.graph import DEFAULT_HTTP_HOST, DEFAULT_HTTP_PORT, Graph
@@ -211,7 +211,7 @@ class Replica:
         # Whoever starts replicas has weighed what the service asks for already: the environment comes first.
         host = self._environ.get("DYNAMO_HOST") or said.http_host or DEFAULT_HTTP_HOST
         asked = DEFAULT_HTTP_PORT if said.http_port is None else said.http_port
-        port = int(self._environ.get("DYNAMO_PORT") or asked)
+        port = read_port(self._environ, "DYNAMO_PORT", asked)
         app = build_app(self.service, self._instance)
         listening = bind(host, port, shared=port != 0 and await self._sibling_listens(runtime, port))
         websockets = any("WebSocket" in type(route).__name__ for route in app.routes)
@@ -236,7 +236,7 @@ class Replica:
         from dynamo.sdk.serving.web_server import bind
 
         host = self._environ.get("DYNAMO_SYSTEM_APP_HOST") or "0.0.0.0"  # noqa: S104 - orchestrators probe from outside
-        listening = bind(host, int(self._environ.get("DYNAMO_SYSTEM_APP_PORT") or 0))
+        listening = bind(host, read_port(self._environ, "DYNAMO_SYSTEM_APP_PORT", 0))
         app = SystemApp(self._alive, self._is_ready, runtime.metrics, self.service.author_system_app)
         self._system = await self._serve_web(tasks, app, listening)
         logger.info("health and metrics on port %d", self._system.port)
