@@ -13,7 +13,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-wheel test-vllm format lint types contracts unit clean
+.PHONY: help setup fuzz demo test test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -55,6 +55,10 @@ contracts: setup  ## who may import whom
 
 unit: setup  ## the tests alone
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel"
+
+fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
+	$(UV) pip install --quiet --python $(BIN)/python -e '.[fuzz]'
+	PYTHONPATH=. $(BIN)/python -m tests.fuzz.api
 
 test: lint types contracts unit  ## format, lint, types, import contracts and the tests
 

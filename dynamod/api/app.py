@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from dynamod.api import daemon, errors, events, gpus, graphs, kv, logs, metrics, plans, replicas
@@ -38,7 +39,8 @@ def bare_app(backend: Backend) -> FastAPI:
     routers = [module.router for module in (daemon, graphs, replicas, plans, events, logs, metrics, kv, gpus)]
     for router in routers:
         app.include_router(router)
-    errors.install(app)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    errors.install(app, routes)
     document: dict[str, Any] = {}
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -48,7 +50,7 @@ def bare_app(backend: Backend) -> FastAPI:
             from dynamod.api.examples import EXAMPLES
             from dynamod.api.wire import openapi_document
 
-            document.update(openapi_document(app, routers, EXAMPLES))
+            document.update(openapi_document(app, routes, EXAMPLES))
         return document
 
     return app

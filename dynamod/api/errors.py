@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -39,8 +41,8 @@ def problem_of(error: EngineError, *, instance: str | None = None) -> Problem:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem document."""
+def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    """Make every error of `app` a problem document. `routes` are all of its routes."""
 
     async def on_problem(_request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiProblem)
@@ -53,7 +55,10 @@ def install(app: FastAPI) -> None:
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         problem = from_status(error.status_code, error.detail, instance=request.url.path)
-        return problem_response(problem, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(_methods_of(request.url.path, routes)))
+        return problem_response(problem, headers)
 
     async def on_bad_parameter(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -70,6 +75,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_bad_parameter)
     app.add_exception_handler(Exception, on_bug)
+
+
+def _methods_of(path: str, routes: Sequence[APIRoute]) -> set[str]:
+    """All methods of a resource: the framework names those of one of its routes only."""
+    return {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
 
 
 def _bad_parameter(errors: Any, path: str) -> Problem:

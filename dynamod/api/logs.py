@@ -52,7 +52,7 @@ def _asked(
     regex: Annotated[str | None, Query(max_length=1000, description="A regular expression to find in a line.")] = None,
     level: Annotated[
         str | None,
-        Query(max_length=20, description="This level and above: trace, debug, info, warning, error, critical."),
+        Query(pattern="^(trace|debug|info|warn|warning|error|critical)$", description="This level and above."),
     ] = None,
 ) -> Asked:
     wanted = log_filter(since=since, until=until, pattern=regex, level=level)

@@ -18,7 +18,7 @@ ByGraph = Annotated[str | None, Query(max_length=100, description="Only replicas
 
 
 @router.get("/replicas", summary="List replicas")
-@describes(Page[Replica])
+@describes(Page[Replica], problems=(404,))
 async def list_replicas(
     backend: BackendDep,
     project: Projects,

@@ -11,12 +11,12 @@ so that starting the daemon does not pay for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.responses import Response
@@ -152,13 +152,12 @@ def _located(message: str) -> tuple[str, str]:
 
 
 def openapi_document(
-    app: FastAPI, routers: Iterable[APIRouter], examples: dict[Any, Callable[[], Any]]
+    app: FastAPI, routes: Sequence[APIRoute], examples: dict[Any, Callable[[], Any]]
 ) -> dict[str, Any]:
-    """The complete OpenAPI document of the routers: FastAPI's own part, and what the handlers' marks say.
+    """The complete OpenAPI document of the routes: FastAPI's own part, and what the handlers' marks say.
 
     `examples` makes an example for each wire type that has one.
     """
-    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=routes, openapi_version="3.1.0"
     )

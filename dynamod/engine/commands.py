@@ -17,10 +17,16 @@ from dynamod.core.steps import DEFAULT_DRAIN
 from dynamod.engine.base import EngineBase
 from dynamod.engine.submission import check, kept_scale, new_graph, revision_of
 from dynamod.engine.turn import Turn
-from dynamod.schema.graphs import Graph, GraphSubmit, RestartRequest, RollbackRequest, StopRequest
+from dynamod.schema.graphs import (
+    MAX_REPLICAS,
+    MAX_STOP_TIMEOUT,
+    Graph,
+    GraphSubmit,
+    RestartRequest,
+    RollbackRequest,
+    StopRequest,
+)
 from dynamod.schema.states import Action, Reason, ReplicaState
-
-MAX_REPLICAS = 1024
 
 
 class Commands(EngineBase):
@@ -108,8 +114,8 @@ class Commands(EngineBase):
         self, project: str, graph: str, request: StopRequest, *, actor: str, if_match: str | None = None
     ) -> Graph:
         """Drain and stop every replica, callers before what they call. The graph stays and can be started again."""
-        if request.timeout is not None and not 0 <= request.timeout <= 86400:
-            raise Invalid(f"must be between 0 and 86400 seconds, not {request.timeout:g}", field="timeout")
+        if request.timeout is not None and not 0 <= request.timeout <= MAX_STOP_TIMEOUT:
+            raise Invalid(f"must be between 0 and {MAX_STOP_TIMEOUT} seconds, not {request.timeout:g}", field="timeout")
         return await self._aim(project, graph, Goal.STOP, Reason.STOP_REQUESTED, actor, if_match, request.timeout)
 
     async def start_graph(self, project: str, graph: str, *, actor: str, if_match: str | None = None) -> Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -12,6 +12,11 @@ from dynamod.schema.states import GraphState, OperationKind, Reason, ReplicaStat
 
 DriverName = Literal["process", "docker", "kubernetes"]
 T = TypeVar("T")
+
+MAX_REPLICAS = 1024
+"""Of one service."""
+MAX_STOP_TIMEOUT = 86400
+"""Seconds."""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -33,7 +38,7 @@ class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ScaleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    replicas: int
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)]
 
 
 class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,13 +51,13 @@ class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class StopRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`timeout`: seconds to drain before TERM turns into KILL; None takes each service's own."""
 
-    timeout: float | None = None
+    timeout: Annotated[float, msgspec.Meta(ge=0, le=MAX_STOP_TIMEOUT)] | None = None
 
 
 class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`to`: a revision number; None means the one before the current."""
 
-    to: int | None = None
+    to: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
 
 
 class GpuShare(msgspec.Struct, frozen=True, kw_only=True):
