@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -11,8 +12,10 @@ from typing import Any, Literal
 import click
 
 from dynamo_tui.client.contexts import Choice, answers, choose
+from dynamo_tui.client.errors import ClientError, Unreachable
 from dynamo_tui.client.sync import Client
 
+SAY_EVERY_S = 10.0
 Output = Literal["table", "wide", "name", "json"]
 
 
@@ -25,6 +28,7 @@ class Session:
     output: Output = "table"
     no_start: bool = False
     _client: Client | None = field(default=None, repr=False)
+    _said_at: float = field(default=float("-inf"), repr=False)
 
     @cached_property
     def choice(self) -> Choice:
@@ -58,6 +62,20 @@ class Session:
 
         started = start_daemon(os.environ)
         say(f"no daemon was running; started one (pid {started.pid}, log {started.log})")
+
+    def pause(self, error: ClientError, delay: float) -> None:
+        """Between two attempts of a followed stream: say (now and then) why nothing comes, and sleep.
+
+        Raises:
+            Unreachable: what was watched was a `serve`, and it has ended for good.
+        """
+        if self.choice.attached is not None and isinstance(error, Unreachable):
+            raise error
+        now = time.monotonic()
+        if now - self._said_at > SAY_EVERY_S:
+            self._said_at = now
+            say(f"{error}; trying again")
+        time.sleep(delay)
 
     def close(self) -> None:
         if self._client is not None:
@@ -141,7 +159,6 @@ def _context_options() -> list[click.Parameter]:
 def complete_graphs(ctx: click.Context, _: click.Parameter, word: str) -> list[str]:
     """Names of graphs for shell completion; nothing when no daemon answers."""
     from dynamo_tui.client import calls
-    from dynamo_tui.client.errors import ClientError
 
     try:
         choice = choose(os.environ, ctx.params.get("context_name"))

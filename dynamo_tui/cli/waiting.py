@@ -48,6 +48,7 @@ def wait_for(
     """
     deadline = time.monotonic() + timeout
     last: Graph | None = None
+    replicas: list[Replica] = []
     for _ in _changes(client, name, project, deadline):
         try:
             last = client.send(calls.graph(name, project=project))
@@ -64,7 +65,7 @@ def wait_for(
             _fail_early(last, replicas)
     state = f"it is {last.state.value} ({last.reason.value})" if last else "the daemon did not answer"
     raise WaitTimeout(
-        f"graph {name!r} is not {goal} after {timeout:g} s: {state}", remedy=f"look: `dynamoctl describe {name}`"
+        f"graph {name!r} is not {goal} after {timeout:g} s: {state}", remedy=_where_to_look(name, replicas)
     )
 
 
@@ -95,11 +96,14 @@ def _reached(graph: Graph, goal: Goal, revision: int | None) -> bool:
 def _fail_early(graph: Graph, replicas: list[Replica]) -> None:
     if graph.state is not GraphState.FAILED:
         return
-    broken = next((r for r in replicas if r.state is ReplicaState.FAILED), None)
-    detail = graph.message or (broken.message if broken else "")
-    remedy = f"look: `dynamoctl why {broken.id}`" if broken else f"look: `dynamoctl describe {graph.name}`"
-    said = f"{graph.reason.value}: {detail}" if detail else graph.reason.value
-    raise GraphFailed(f"graph {graph.name!r} failed: {said}", remedy=remedy)
+    said = f"{graph.reason.value}: {graph.message}" if graph.message else graph.reason.value
+    raise GraphFailed(f"graph {graph.name!r} failed: {said}", remedy=_where_to_look(graph.name, replicas))
+
+
+def _where_to_look(graph: str, replicas: list[Replica]) -> str:
+    """The command that explains most: about a replica that failed, or fails again and again, or the whole graph."""
+    broken = [r for r in replicas if r.state is ReplicaState.FAILED or r.last_exit is not None]
+    return f"look: `dynamoctl why {broken[0].id}`" if broken else f"look: `dynamoctl describe {graph}`"
 
 
 def _changes(client: Client, name: str, project: str, deadline: float) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -57,14 +58,9 @@ class Client:
 
     def answer(self, call: Call[T]) -> Answer[T]:
         """Carry out one call and keep what HTTP says: status and etag."""
-        reused = self._connection is not None
+        if self._connection is not None and _has_ended(self._connection):
+            self.close()  # the daemon closes idle connections, and a new daemon knows nothing of old ones
         try:
-            return self._exchange(call)
-        except (http.client.HTTPException, OSError) as error:
-            self.close()
-            if not reused or isinstance(error, TimeoutError):
-                raise self._failure(error) from error
-        try:  # the daemon closed an idle connection, or was replaced: a new one decides
             return self._exchange(call)
         except (http.client.HTTPException, OSError) as error:
             self.close()
@@ -80,9 +76,11 @@ class Client:
         return Stream(self, call, Resumption(last_event_id), deadline)
 
     def follow(
-        self, call: StreamCall[T], *, wait: Callable[[float], None], last_event_id: str | None = None
+        self, call: StreamCall[T], *, pause: Callable[[ClientError, float], None], last_event_id: str | None = None
     ) -> Iterator[T]:
-        """The stream, resumed where it was whenever it breaks; `wait` sleeps between attempts.
+        """The stream, resumed where it was whenever it breaks.
+
+        `pause(error, delay)` is to sleep that long between two attempts; what it raises ends the iteration.
 
         Raises:
             Gone: the daemon no longer keeps what is needed to resume without a gap.
@@ -98,7 +96,7 @@ class Client:
             except (StreamLost, Unavailable, Unreachable) as error:
                 if first and isinstance(error, Unreachable):
                     raise
-                wait(resumption.next_delay())
+                pause(error, resumption.next_delay())
 
     def _exchange(self, call: Call[T]) -> Answer[T]:
         if self._connection is None:
@@ -137,6 +135,11 @@ class Client:
         else:
             return ProtocolError(f"{self.context.address} does not answer as a daemon does: {error!r}")
         return unreachable(self.context, cause)
+
+
+def _has_ended(connection: http.client.HTTPConnection) -> bool:
+    """An idle connection that can be read from has been closed by the other side."""
+    return connection.sock is None or bool(select.select([connection.sock], [], [], 0)[0])
 
 
 class Stream(Generic[T]):
@@ -209,6 +212,8 @@ class Stream(Generic[T]):
             chunk = self._response.read1(65536)
         except TimeoutError:
             raise StreamLost(f"the stream {self._call.path} was silent for {patience:.0f} s") from None
+        except http.client.IncompleteRead:
+            chunk = b""
         except (http.client.HTTPException, OSError, ValueError, AttributeError) as error:
             # the last two are how http.client reports a response that another thread closed
             raise StreamLost(f"the stream {self._call.path} broke: {error}") from error

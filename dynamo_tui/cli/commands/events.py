@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
 import click
@@ -77,7 +76,7 @@ def _watch(
         for line in table.lines(rows):
             click.echo(line)
     call = streams.events(after=after, project=session.project_name, graph=graph, service=service, replica=replica)
-    for event in session.client.follow(call, wait=time.sleep):
+    for event in session.client.follow(call, pause=session.pause):
         if session.json:
             print_json_line(event)
         else:

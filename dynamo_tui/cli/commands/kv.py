@@ -58,9 +58,7 @@ def _watch(session: Session, graph: str, window: float | None) -> None:
     table = Table(DECISIONS)
     if not live and not session.json:
         click.echo(table.lines([])[0])
-    import time
-
-    for item in session.client.follow(streams.kv(graph, window=window, project=session.project), wait=time.sleep):
+    for item in session.client.follow(streams.kv(graph, window=window, project=session.project), pause=session.pause):
         if session.json:
             print_json_line(item)
         elif live and isinstance(item, KvSnapshot):

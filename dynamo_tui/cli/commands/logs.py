@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 
 import click
@@ -100,7 +99,7 @@ def _follow(
         level=level,
         project=session.project,
     )
-    for item in session.client.follow(call, wait=time.sleep):
+    for item in session.client.follow(call, pause=session.pause):
         if isinstance(item, LogGap):
             say(f"… {item.skipped:,} lines skipped")
         else:

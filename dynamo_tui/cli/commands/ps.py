@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, TypeVar
 
 import click
@@ -65,7 +64,7 @@ def _watch(
         for line in table.lines(rows):
             click.echo(line)
     call = streams.events(after=after, project=session.project, graph=graph, service=service)
-    for event in session.client.follow(call, wait=time.sleep):
+    for event in session.client.follow(call, pause=session.pause):
         changed = _changed(event.data, kind)
         if changed is None:
             continue

@@ -47,7 +47,7 @@ def command(session: Session, graph: str, watch: bool, once: bool) -> None:
         print_rows(session, rows, _COLUMNS, name=lambda r: r.replica or r.service, empty="nothing is measured yet")
         return
     table = Table(_COLUMNS, wide=session.output == "wide")
-    for rates in session.client.follow(streams.rates(graph, project=session.project), wait=time.sleep):
+    for rates in session.client.follow(streams.rates(graph, project=session.project), pause=session.pause):
         if session.json:
             print_json_line(rates)
         elif live:

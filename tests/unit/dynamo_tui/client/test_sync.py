@@ -59,7 +59,7 @@ def test_a_stream_breaks_with_a_typed_error_and_following_resumes_without_gap(da
             got.extend(e.seq for e in items)
         assert got == [1, 2]
         waits: list[float] = []
-        following = client.follow(streams.events(), wait=waits.append)
+        following = client.follow(streams.events(), pause=lambda error, delay: waits.append(delay))
         assert [next(following).seq for _ in range(6)] == [1, 2, 3, 4, 5, 6]
         assert waits
         assert all(0 < w <= 5 for w in waits)
@@ -69,7 +69,7 @@ def test_a_stream_breaks_with_a_typed_error_and_following_resumes_without_gap(da
 def test_gone_ends_following(daemon: StandIn) -> None:
     daemon.answer("GET /v1/events/stream", {"type": "gone", "title": "too old", "status": 410}, status=410)
     with Client(at(daemon)) as client, pytest.raises(Gone):
-        next(client.follow(streams.events(after=1), wait=lambda _: None))
+        next(client.follow(streams.events(after=1), pause=lambda error, delay: None))
 
 
 def test_a_stream_is_cancelled_from_another_thread(daemon: StandIn) -> None:

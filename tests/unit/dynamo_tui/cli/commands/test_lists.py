@@ -89,7 +89,9 @@ def test_watching_prints_each_replica_that_changes(dynamoctl: Dynamoctl, local: 
     assert len(lines) == 2
     assert "hello-frontend-1" in lines[0]
     assert "hello-backend-1" in lines[1]
-    assert outcome.stderr == "error: that is all\n"
+    assert outcome.stderr == ("the daemon ended the stream /v1/events/stream; trying again\nerror: that is all\n"), (
+        "an outage is told, and so is the end"
+    )
     assert "after=41" in next(a.target for a in local.asked if "/events/stream" in a.target), (
         "gapless from the snapshot"
     )
