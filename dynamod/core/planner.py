@@ -214,9 +214,10 @@ def _stop(world: World, now: float, result: Steps) -> None:
 
 
 def _enforce_deadlines(world: World, now: float, result: Steps) -> None:
+    decided = {step.replica for step in result.steps}
     for replica in world.replicas:
         doom = replica.doom
-        if doom is None:
+        if doom is None or replica.id in decided:
             continue
         if not replica.state.holds_process:
             if doom.then is Then.REMOVE and replica.state.is_terminal:
