@@ -51,6 +51,11 @@ class ProcessDriver:
         self._watched: dict[str, _Watched] = {}
         self._tasks = OwnedTasks()
 
+    @property
+    def watched(self) -> int:
+        """How many runs are proved to go on, and watched."""
+        return len(self._watched)
+
     async def start(self, launch: Launch) -> Running:
         notice_out, notice_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:

@@ -49,7 +49,7 @@ class GpuLedger:
         self._now = now
         simulated = options.environ.get(VARIABLE, "")
         self._reader: GpuReader | None = SimulatedGpus(simulated) if simulated else None
-        self._reading: threading.Thread | None = None
+        self._in_flight = False
         self._readings: list[DeviceReading] = []
         self._owners: dict[int, str | None] = {}
         self._conditions: Mapping[str, tuple[str, ...]] = {}
@@ -183,12 +183,13 @@ class GpuLedger:
 
     async def _read(self, reader: GpuReader) -> tuple[list[DeviceReading], dict[int, str | None]]:
         """One reading in a thread that nobody has to wait for: a driver that hangs must not hang the engine."""
-        if self._reading is not None and self._reading.is_alive():
+        if self._in_flight:
             raise OSError("an earlier reading has not come back yet")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[list[DeviceReading], dict[int, str | None]]] = loop.create_future()
 
         def finish(outcome: tuple[list[DeviceReading], dict[int, str | None]] | Exception) -> None:
+            self._in_flight = False
             if done.done():
                 return
             if isinstance(outcome, Exception):
@@ -206,8 +207,8 @@ class GpuLedger:
             except Exception as error:
                 loop.call_soon_threadsafe(finish, error)
 
-        self._reading = threading.Thread(target=work, name="gpu-reading", daemon=True)
-        self._reading.start()
+        self._in_flight = True
+        threading.Thread(target=work, name="gpu-reading", daemon=True).start()
         return await done
 
     async def _take(self, found: tuple[list[DeviceReading], dict[int, str | None]]) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Delete, Table, delete, func, insert, select
+from sqlalchemy import Connection, Delete, Insert, Table, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynamod.core.errors import Conflict
@@ -116,14 +117,18 @@ def event_of(row: Any) -> Event:
 
 
 def _put(connection: Connection, table: Table, row: dict[str, Any], *, replace: bool) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(_upsert(connection.dialect.name, table, replace), row)
+
+
+@cache
+def _upsert(dialect: str, table: Table, replace: bool) -> Insert:
+    """Insert, or replace the row with that key; building it costs more than running it."""
+    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
     keys = [column.name for column in table.primary_key]
-    statement = dialect.insert(table)
     if not replace:
-        connection.execute(statement.on_conflict_do_nothing(index_elements=keys), row)
-        return
-    changed = {name: statement.excluded[name] for name in row if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), row)
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def _claim(connection: Connection, row: dict[str, Any]) -> None:
