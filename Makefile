@@ -62,6 +62,9 @@ fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
 
 test: lint types contracts unit  ## format, lint, types, import contracts and the tests
 
+chaos: setup  ## kill the daemon a hundred times under change, and look for what is lost
+	DYNAMOD_CHAOS_ROUNDS=100 $(BIN)/pytest tests/chaos -q --timeout 3600
+
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py
 
