@@ -83,7 +83,7 @@ async def test_a_deployment_hook_whose_runner_dies_is_run_by_another(cell: Cell,
     first = await start(cell, "Worker", journal, DEPLOYMENT="hang")
     await until_noted(journal, "deployment hangs")
     second = await start(cell, "Worker", journal)
-    await second.until(lambda status: status.state == "starting")
+    await second.until(lambda status: status.progress == "waits for deployment hooks that run in another replica")
     first.process.kill()
     await second.ready()
     assert "deployment\n" in journal.read_text()

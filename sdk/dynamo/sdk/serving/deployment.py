@@ -20,6 +20,7 @@ from dynamo.runtime.discovery.base import Discovery, Lease
 from dynamo.runtime.keys import deployment_done_key, deployment_done_prefix, deployment_lock_key
 from dynamo.sdk.hooks import Hook, hook_names, run_deployment_hooks
 from dynamo.sdk.services import Service
+from dynamo.sdk.serving.reporting import report_progress
 
 if TYPE_CHECKING:
     from dynamo.runtime import DistributedRuntime
@@ -52,6 +53,7 @@ async def deployed_once(runtime: DistributedRuntime, services: Sequence[Service[
                 if not (await runtime.discovery.get_prefix(done)).items:
                     await _run(hooked)
                 break
+            report_progress("waits for deployment hooks that run in another replica")
             await _released(runtime.discovery, lock)
         await runtime.register(lambda instance: deployment_done_key(runtime.scope, deployment, instance), lambda _: b"")
     finally:
@@ -61,6 +63,7 @@ async def deployed_once(runtime: DistributedRuntime, services: Sequence[Service[
 async def _run(services: Sequence[Service[Any]]) -> None:
     for service in services:
         logger.info("running the deployment hooks of %s", service.name)
+        report_progress(f"deployment hooks of {service.name}")
         await run_deployment_hooks(service.inner)
 
 

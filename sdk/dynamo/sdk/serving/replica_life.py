@@ -175,6 +175,7 @@ class Replica:
         self._liveness = HealthCheck(self._instance, Hook.LIVENESS, probes.liveness or probes.readiness)
         monitor = HealthMonitor(self._readiness, self._liveness, lambda: self._report_health(reporter))
         await asyncio.gather(self._readiness.update(), self._liveness.update())
+        await self._tell_clients(self._readiness.verdict.healthy)
         await asyncio.gather(*(served.start() for served in self._served))
         await reporter.report(instance_id=await runtime.instance_id(), http=http, address=runtime.address, progress="")
         await self._report_health(reporter)
@@ -192,6 +193,10 @@ class Replica:
         if message:
             logger.warning("unhealthy: %s", message)
         await reporter.report(state="ready" if healthy else "unready", message=message, alive=alive.healthy)
+        await self._tell_clients(healthy)
+
+    async def _tell_clients(self, healthy: bool) -> None:
+        """Whether requests should come here, as long as there is another instance."""
         try:
             await asyncio.gather(*(served.set_status("ready" if healthy else "busy") for served in self._served))
         except DiscoveryError as error:
