@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 from workload import (
     EVENT_BLOCKS,
     EVENT_SIZES,
     LOOKUPS,
     WORKERS,
+    clock,
     filler,
     held_by,
     microseconds,
@@ -86,11 +85,11 @@ def events(figures: dict[str, float]) -> None:
         decode = msgspec.msgpack.Decoder().decode
         router = KvRouter()
         router.add_worker(Worker(1))
-        began = time.perf_counter()
+        began = clock()
         for message in wire:
             for change in decode_changes(decode(message)):
                 router.apply(1, change)
-        figures[f"events/s at the router, {size} blocks each"] = EVENT_BLOCKS / (time.perf_counter() - began)
+        figures[f"events/s at the router, {size} blocks each"] = EVENT_BLOCKS / (clock() - began)
         engine = [
             BlocksStored(
                 parent_hash=hashes[i * size - 1] if i else None,
@@ -100,11 +99,11 @@ def events(figures: dict[str, float]) -> None:
         ]
         mirror, router = BlockMirror(), KvRouter()
         router.add_worker(Worker(1))
-        began = time.perf_counter()
+        began = clock()
         for event in engine:
             if (change := mirror.apply(event)) is not None:
                 router.apply(1, change)
-        figures[f"events/s from the engine on, {size} blocks each"] = EVENT_BLOCKS / (time.perf_counter() - began)
+        figures[f"events/s from the engine on, {size} blocks each"] = EVENT_BLOCKS / (clock() - began)
 
 
 if __name__ == "__main__":

@@ -103,15 +103,20 @@ def root_hash(lora: str | None = None, salt: str | None = None) -> int:
     return int(xxhash.xxh3_64_intdigest(struct.pack("<II", len(name), len(secret)) + name + secret, SEED))
 
 
+def step_powers(count: int) -> list[int]:
+    """P^0, P^1, … modulo 2^64: at least `count` of them. The list is shared; do not change it."""
+    if count > len(_POWERS.integers):
+        _POWERS.grow(count)
+    return _POWERS.integers
+
+
 def chain(parent: int, depth: int, contents: Iterable[int]) -> list[int]:
     """Sequence hashes of blocks with these content hashes, the first at position `depth` (from 0).
 
     `parent` is the sequence hash of the block before, or the root's.
     """
     contents = list(contents)
-    if depth + len(contents) > len(_POWERS.integers):
-        _POWERS.grow(depth + len(contents))
-    powers = _POWERS.integers
+    powers = step_powers(depth + len(contents))
     out = []
     for position, content in enumerate(contents, depth):
         parent = (parent + content * powers[position]) & MASK64

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from dynamo.llm.engines.base import BlocksCleared, BlocksRemoved, BlocksStored, KvEvent
-from dynamo.llm.kv.hashing import MASK64, chain, root_hash
+from dynamo.llm.kv.hashing import MASK64, root_hash, step_powers
 
 
 class Held(msgspec.Struct, frozen=True, tag="s", array_like=True):
@@ -42,16 +42,36 @@ class Emptied(msgspec.Struct, frozen=True, tag="c", array_like=True):
 CacheChange = Held | Gone | Emptied
 
 
-class _Block:
-    __slots__ = ("children", "copies", "depth", "parent", "sequence", "visible")
+class _Block(msgspec.Struct, eq=False):
+    """A block by its sequence hash, in the tree of prefixes. `copies` 0: evicted, but blocks below are still held."""
 
-    def __init__(self, sequence: int, parent: _Block | None, depth: int) -> None:
-        self.sequence = sequence
-        self.parent = parent
-        self.depth = depth
-        self.copies = 0  # 0: evicted, kept because blocks below it are still in the engine
-        self.visible = False
-        self.children: set[_Block] | None = None
+    sequence: int
+    parent: _Block | None
+    depth: int
+    copies: int = 1
+    visible: bool = False
+    child: _Block | None = None  # nearly all blocks have one child at most,
+    children: set[_Block] | None = None  # the others have it here as well
+
+    def adopt(self, block: _Block) -> None:
+        if self.child is None:
+            self.child = block
+            return
+        if self.children is None:
+            self.children = {self.child}
+        self.children.add(block)
+
+    def disown(self, block: _Block) -> None:
+        if self.children is None:
+            self.child = None
+            return
+        self.children.discard(block)
+        self.child = next(iter(self.children), None)
+
+    def below(self) -> Iterable[_Block]:
+        if self.children is not None:
+            return self.children
+        return () if self.child is None else (self.child,)
 
 
 class _Rank:
@@ -72,30 +92,35 @@ class _Rank:
                 return [], len(event.blocks)
             sequence, depth = parent.sequence, parent.depth + 1
         fresh: list[int] = []
-        hashes = chain(sequence, depth, [block.tokens_hash & MASK64 for block in event.blocks])
-        for stored, sequence in zip(event.blocks, hashes, strict=True):
-            block = self.by_sequence.get(sequence)
+        powers = step_powers(depth + len(event.blocks))
+        by_name, by_sequence = self.by_name, self.by_sequence
+        for stored in event.blocks:
+            # As kv.hashing.chain does, without a list in between.
+            sequence = (sequence + stored.tokens_hash * powers[depth]) & MASK64
+            block = by_sequence.get(sequence)
             if block is None:
-                block = self.by_sequence[sequence] = _Block(sequence, parent, depth)
+                block = by_sequence[sequence] = _Block(sequence, parent, depth)
                 if parent is not None:
-                    if parent.children is None:
-                        parent.children = set()
-                    parent.children.add(block)
-            block.copies += 1
-            self.by_name[stored.block_hash] = block
+                    parent.adopt(block)
+            else:
+                block.copies += 1
+            by_name[stored.block_hash] = block
             if not block.visible and (parent is None or parent.visible):
                 self._show(block, fresh)
             parent, depth = block, depth + 1
         return fresh, 0
 
     def _show(self, block: _Block, fresh: list[int]) -> None:
-        pending = [block]
+        block.visible = True
+        fresh.append(block.sequence)
+        if block.child is None:
+            return
+        pending = [child for child in block.below() if child.copies]
         while pending:
             block = pending.pop()
             block.visible = True
             fresh.append(block.sequence)
-            if block.children:
-                pending.extend(child for child in block.children if child.copies and not child.visible)
+            pending.extend(child for child in block.below() if child.copies)
 
     def removed(self, names: Iterable[int]) -> list[int]:
         """Sequence hashes that are not visible any more."""
@@ -118,20 +143,17 @@ class _Rank:
             block = pending.pop()
             block.visible = False
             gone.append(block.sequence)
-            if block.children:
-                pending.extend(child for child in block.children if child.visible)
+            pending.extend(child for child in block.below() if child.visible)
 
     def _forget(self, name: int, block: _Block) -> None:
         """Drop an evicted block, and evicted ancestors that only it kept. A block with children stays as a link."""
         del self.by_name[name]
-        while block is not None and not block.copies and not block.children:
+        while not block.copies and block.child is None:
             del self.by_sequence[block.sequence]
-            parent = block.parent
-            if parent is None:
+            if block.parent is None:
                 return
-            assert parent.children is not None
-            parent.children.discard(block)
-            block = parent
+            block.parent.disown(block)
+            block = block.parent
 
     def visible(self) -> list[int]:
         """Sequence hashes of all visible blocks, parents before children."""
