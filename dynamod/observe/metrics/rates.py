@@ -156,6 +156,8 @@ def service_rates(
                 return [quantile(q, bounds[name], counts) for q in wanted]
         return [None for _ in wanted]
 
+    requests = _sum((rate(REQUESTS), rate(HTTP_REQUESTS)))
+    errors = _sum((rate(ERRORS), rate(HTTP_REQUESTS, ("status", "5"))))
     usage = [value for values in replicas for value in values.last(CACHE_USAGE)]
     p50, p95, p99 = quantiles((HTTP_DURATION, DURATION), (0.5, 0.95, 0.99))
     ttft_p50, ttft_p95 = quantiles((TTFT,), (0.5, 0.95))
@@ -163,8 +165,8 @@ def service_rates(
     return ServiceRates(
         service=service,
         replica=replica,
-        requests_per_s=_sum((rate(REQUESTS), rate(HTTP_REQUESTS))),
-        errors_per_s=_sum((rate(ERRORS), rate(HTTP_REQUESTS, ("status", "5")))),
+        requests_per_s=requests,
+        errors_per_s=0.0 if errors is None and requests is not None else errors,  # no error yet: no counter yet
         in_flight=gauge(IN_FLIGHT),
         queue_depth=_sum((gauge(QUEUED), gauge(WAITING))),
         latency_p50_s=p50,
