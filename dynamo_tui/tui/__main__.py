@@ -13,6 +13,7 @@ import click
 from dynamo_tui.cli.exits import CliError, exit_code, one_line
 from dynamo_tui.client.contexts import Choice, Context, answers, choose
 from dynamo_tui.client.errors import ClientError, ContextError
+from dynamo_tui.tui.settings import load_settings, settings_file
 
 
 def chosen(context: str | None, socket: str | None, url: str | None, token_file: str | None) -> Choice:
@@ -55,10 +56,13 @@ def command(
 ) -> int:
     """The dashboard: graphs, replicas, logs and the KV router, live. `?` lists the keys."""
     choice = chosen(context, socket, url, token_file)
+    settings = load_settings(settings_file(os.environ))
     notice = _prepare(choice, may_start=not no_start)
     from dynamo_tui.tui.app import Dashboard
+    from dynamo_tui.tui.hangup import leave_with_terminal
 
-    app = Dashboard(choice.context, graph=graph, read_only=read_only, notice=notice)
+    app = Dashboard(choice.context, graph=graph, read_only=read_only, notice=notice, settings=settings)
+    leave_with_terminal()
     return app.run() or 0
 
 

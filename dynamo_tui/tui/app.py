@@ -9,17 +9,18 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
+from textual.containers import Vertical
+from textual.theme import Theme
 from textual.timer import Timer
 from textual.widgets import Footer, Label
 
 from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.contexts import Context
-from dynamo_tui.tui.changes import Changes
 from dynamo_tui.tui.connection import Connection
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.navigation import Navigation
 from dynamo_tui.tui.screens.graphs import GraphsView
+from dynamo_tui.tui.settings import Settings
 from dynamo_tui.tui.store import GraphKey, Link, Store, Topic
-from dynamo_tui.tui.widgets.pane import Pane
 from dynamo_tui.tui.widgets.prompt import Prompt, Question
 from dynamo_tui.tui.widgets.title_bar import TitleBar
 
@@ -33,7 +34,7 @@ def _actions() -> type[Provider]:
     return Actions
 
 
-class Dashboard(Changes):
+class Dashboard(Navigation):
     """The application. It returns an exit code."""
 
     TITLE = "dynamo"
@@ -44,6 +45,7 @@ class Dashboard(Changes):
     #banner { height: 1; padding: 0 1; display: none; }
     #banner { background: $error; color: $text; text-style: bold; }
     #banner.-shown { display: block; }
+    #decks { height: 1fr; }
     Footer { dock: none; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,6 +66,12 @@ class Dashboard(Changes):
         Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),
         Binding("D", "remove", "Remove the graph", show=False, id="app.remove"),
         Binding("R", "rollback", "Roll back", show=False, id="app.rollback"),
+        Binding("ctrl+t", "new_tab", "New tab", show=False, id="app.new-tab"),
+        Binding("ctrl+w", "close", "Close pane or tab", show=False, id="app.close"),
+        Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False, id="app.next-tab"),
+        Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="[", show=False, id="app.previous-tab"),
+        Binding("backslash", "split", "Split", key_display="\\", show=False, id="app.split"),
+        Binding("ctrl+o", "other_pane", "Other pane", show=False, id="app.other-pane"),
         Binding("ctrl+q", "quit", show=False, id="app.quit-anywhere"),
     ]
 
@@ -75,6 +83,7 @@ class Dashboard(Changes):
         notice: str = "",
         read_only: bool = False,
         now: Callable[[], float] = time.time,
+        settings: Settings | None = None,
     ) -> None:
         super().__init__()
         self.context = context
@@ -82,6 +91,7 @@ class Dashboard(Changes):
         self.notice = notice
         self.now = now
         self._first_graph = graph
+        self._settings = settings or Settings()
         self.store = Store(self._store_changed)
         self.client = AsyncClient(context)
         self.connection = Connection(self.client, self.store, now)
@@ -90,33 +100,57 @@ class Dashboard(Changes):
 
     def compose(self) -> ComposeResult:
         yield TitleBar()
-        yield Pane()
+        yield Vertical(id="decks")
         yield Label(id="banner", markup=False)
         yield Prompt()
         yield Footer(show_command_palette=False, compact=True)
 
     async def on_mount(self) -> None:
-        await self.pane.reset(GraphsView())
+        self._apply_settings()
+        await self.open_tab()
         if self._first_graph is not None:
             self.open_graph(GraphKey(self.context.project, self._first_graph))
         self.run_worker(self.connection.run(), group="connection", exit_on_error=True)
         self.set_interval(CLOCK_EVERY_S, self._tick)
-        self._show_frame()
+        self.show_frame()
         if self.notice:
             self.notify(self.notice, timeout=8)
 
     async def on_unmount(self) -> None:
         await self.client.aclose()
 
+    def _apply_settings(self) -> None:
+        """Themes and keys from the user's file; what it names wrongly is said, not fatal."""
+        settings = self._settings
+        for name, theme in settings.themes.items():
+            self.register_theme(Theme(name=name, **theme.colours()))
+        if settings.theme in self.available_themes:
+            self.theme = settings.theme
+        elif settings.theme is not None:
+            self.notify(f"there is no theme {settings.theme!r}", severity="warning")
+        if settings.keys:
+            self.set_keymap(settings.keys)
+
+    async def switch_context(self, context: Context) -> None:
+        """Show another daemon: a new connection, an empty picture, the home page in every pane."""
+        self.workers.cancel_group(self, "connection")
+        for deck in self.decks:
+            for pane in deck.panes:
+                pane.suspend()
+        old = self.client
+        self.context = context
+        self.store = Store(self._store_changed)
+        self.client = AsyncClient(context)
+        self.connection = Connection(self.client, self.store, self.now)
+        self.run_worker(self.connection.run(), group="connection", exit_on_error=True)
+        for deck in self.decks:
+            for pane in deck.panes:
+                await pane.reset(GraphsView())
+        self.deck.show()
+        await old.aclose()
+        self.show_frame()
+
     # -- what is on screen ----------------------------------------------------------------------------------
-
-    @property
-    def pane(self) -> Pane:
-        return self.screen_stack[0].query_one(Pane)
-
-    @property
-    def view(self) -> View:
-        return self.pane.view
 
     @property
     def prompt(self) -> Prompt:
@@ -134,20 +168,23 @@ class Dashboard(Changes):
         self._show(self.store.take_changes())
 
     def _show(self, changed: frozenset[Topic]) -> None:
-        if not self.pane.stack:
-            return
-        if wanted := changed & self.view.listens:
-            self.view.update_view(wanted)
-        self._show_frame()
+        for view in self.views:
+            if wanted := changed & view.listens:
+                view.update_view(wanted)
+        self.show_frame()
 
     def _tick(self) -> None:
-        if Topic.CLOCK in self.view.listens and self.store.link is not Link.CONNECTING:
-            self.view.update_view(frozenset({Topic.CLOCK}))
+        if self.store.link is not Link.CONNECTING:
+            self._show(frozenset({Topic.CLOCK}))
 
-    def _show_frame(self) -> None:
+    def show_frame(self) -> None:
         """The title and the banner."""
+        if not self.views:
+            return
         view = self.view
-        notes = [f"/{view.filter}"] if view.filter else []
+        notes = [self.tab_note] if self.tab_note else []
+        if view.filter:
+            notes.append(f"/{view.filter}")
         if self.read_only:
             notes.append("read-only")
         base = self.screen_stack[0]
@@ -157,82 +194,6 @@ class Dashboard(Changes):
         if lost:
             banner.update(f"disconnected, showing what was known: {self.store.link_message}")
         banner.set_class(lost, "-shown")
-
-    # -- going places ---------------------------------------------------------------------------------------
-
-    def go(self, view: View) -> None:
-        """Put a page on top."""
-        self.run_worker(self._go(self.pane.push(view)), group="navigation")
-
-    async def _go(self, step: Awaitable[object]) -> None:
-        await step
-        self._show_frame()
-
-    def open_graph(self, key: GraphKey) -> None:
-        from dynamo_tui.tui.screens.graph import GraphView
-
-        self.go(GraphView(key))
-
-    def open_logs(self, key: GraphKey, *, service: str | None = None, replica: str | None = None) -> None:
-        from dynamo_tui.tui.screens.logs import LogsView
-
-        self.go(LogsView(key, service=service, replica=replica))
-
-    def open_kv(self, key: GraphKey) -> None:
-        from dynamo_tui.tui.screens.kv import KvView
-
-        self.go(KvView(key))
-
-    def open_replica(self, key: GraphKey, replica: str) -> None:
-        from dynamo_tui.tui.screens.replica import ReplicaView
-
-        self.go(ReplicaView(key, replica))
-
-    def open_metrics(self, key: GraphKey) -> None:
-        from dynamo_tui.tui.screens.metrics import MetricsView
-
-        self.go(MetricsView(key))
-
-    async def action_back(self) -> None:
-        if self.prompt.is_open:
-            self.prompt.action_cancel()
-            return
-        if self.view.filter:
-            self.view.set_filter("")
-            self.view.submit_filter("")
-            self._show_frame()
-            return
-        await self._go(self.pane.pop())
-
-    def action_panel(self, name: str) -> None:
-        """A number key: that page, of the graph at hand."""
-        match name:
-            case "graphs":
-                self.run_worker(self._go(self.pane.reset(GraphsView())), group="navigation")
-                return
-            case "gpus":
-                from dynamo_tui.tui.screens.gpus import GpusView
-
-                self.go(GpusView())
-                return
-            case "events":
-                from dynamo_tui.tui.screens.events import EventsView
-
-                self.go(EventsView())
-                return
-        key = self.view.graph_key or next(iter(sorted(self.store.graphs)), None)
-        if key is None:
-            self.notify("there is no graph yet")
-            return
-        match name:
-            case "graph":
-                self.open_graph(key)
-            case "logs":
-                self.open_logs(key, service=self.view.service)
-            case "kv":
-                self.open_kv(key)
-            case "metrics":
-                self.open_metrics(key)
 
     # -- typing ---------------------------------------------------------------------------------------------
 
@@ -266,6 +227,18 @@ class Dashboard(Changes):
             )
         )
 
+    async def action_back(self) -> None:
+        if self.prompt.is_open:
+            self.prompt.action_cancel()
+            return
+        if self.view.filter:
+            self.view.set_filter("")
+            self.view.submit_filter("")
+            self.show_frame()
+            return
+        await self.pane.pop()
+        self.show_frame()
+
     def action_filter(self) -> None:
         view = self.view
         before = view.filter
@@ -274,7 +247,7 @@ class Dashboard(Changes):
             view.set_filter(text)
             view.focus_main()
             view.submit_filter(text)
-            self._show_frame()
+            self.show_frame()
 
         def cancelled() -> None:
             view.set_filter(before)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dynamo_tui.client.contexts import LOCAL, choose, contexts_file, load_contexts, running_serves
+from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui.operations import NotPossible
 from dynamo_tui.tui.store import GraphKey
 
@@ -107,6 +110,24 @@ def _theme(app: Dashboard, words: Words) -> None:
     app.theme = words[0]
 
 
+def _context(app: Dashboard, words: Words) -> None:
+    if not words:
+        raise UsageError("contexts: " + ", ".join(_contexts(app)))
+    try:
+        choice = choose(os.environ, words[0])
+    except ClientError as error:
+        raise UsageError(str(error)) from None
+    app.run_worker(app.switch_context(choice.context), group="contexts", exclusive=True)
+
+
+def _contexts(_: Dashboard) -> list[str]:
+    try:
+        named = list(load_contexts(contexts_file(os.environ)).contexts)
+    except ClientError:
+        named = []
+    return [LOCAL, *sorted(named), *(f"serve:{r.pid}" for r in running_serves(os.environ))]
+
+
 def _plan(app: Dashboard, words: Words) -> None:
     app.plan(list(words))
 
@@ -154,6 +175,7 @@ _TABLE = [
     Command("rollback [REVISION]", "go back to an earlier revision", _rollback, None, True),
     Command("submit TARGET [OPTIONS]", "plan a submit, show it, apply it", _plan, None, True),
     Command("theme NAME", "change the colours", _theme, lambda app: sorted(app.available_themes)),
+    Command("context NAME", "show another daemon", _context, _contexts),
     Command("help", "keys and commands", lambda app, _: app.action_keys()),
     Command("quit", "leave", lambda app, _: app.exit(0)),
 ]

@@ -74,10 +74,10 @@ class Terminal:
             raise AssertionError(f"{error}; it shows:\n{seen}") from None
         return seen
 
-    def exit_code(self, *, timeout: float = 15.0) -> int:
+    def exit_code(self, *, timeout: float = 60.0) -> int:
         """Wait for the program to end."""
         path = self._socket.with_suffix(".code")
-        until(path.exists, timeout=timeout, what="the end of the program")
+        until(path.exists, timeout=timeout, what=f"the end of the program; it shows:\n{self.screen}\n;")
         return int(path.read_text())
 
     def close(self) -> None:

@@ -37,6 +37,11 @@ class View(Widget):
         return ()
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes this page this one: two of one identity show the same thing."""
+        return (type(self),)
+
+    @property
     def graph_key(self) -> GraphKey | None:
         """The graph that this page is about: actions and number keys take it from here."""
         return None

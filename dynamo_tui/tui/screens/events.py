@@ -79,6 +79,10 @@ class EventsView(View):
         return self.query_one("#events", Table)
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        return (type(self), self.key)
+
+    @property
     def crumbs(self) -> Sequence[str]:
         return ("graphs", str(self.key), "events") if self.key else ("events",)
 

@@ -67,6 +67,10 @@ class GraphView(View):
         return self.query_one("#replicas", Table)
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        return (type(self), self.key)
+
+    @property
     def crumbs(self) -> Sequence[str]:
         return ("graphs", str(self.key))
 

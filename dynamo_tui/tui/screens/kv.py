@@ -65,6 +65,10 @@ class KvView(View):
         self.set_class(self.size.width >= 130, "-wide")
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        return (type(self), self.key)
+
+    @property
     def crumbs(self) -> Sequence[str]:
         return ("graphs", str(self.key), "kv router")
 

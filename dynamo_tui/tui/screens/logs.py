@@ -72,6 +72,10 @@ class LogsView(View):
         return self.query_one("#log", LogView)
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        return (type(self), self.key, self._service, self._replica)
+
+    @property
     def crumbs(self) -> Sequence[str]:
         whose = self._names.get(self._replica, self._replica) if self._replica else self._service
         return ("graphs", str(self.key), *((whose,) if whose else ()), "logs")
@@ -209,6 +213,8 @@ class LogsView(View):
         view = self.log_view
         line: list[Run] = [(" ● following", Tone.OK) if view.following else (" ‖ paused (f follows)", Tone.WARN)]
         line.append((f"  {view.place}", Tone.TEXT))
+        if self.buffer.received > len(self.buffer):
+            line.append((f"  {figures.count(self.buffer.received)} received", Tone.MUTED))
         if self.buffer.skipped:
             line.append((f"  {figures.count(self.buffer.skipped)} skipped", Tone.WARN))
         if self.level:

@@ -93,6 +93,10 @@ class MetricsView(View):
         return self.query_one("#metric-chart", Chart)
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        return (type(self), self.key)
+
+    @property
     def crumbs(self) -> Sequence[str]:
         return ("graphs", str(self.key), "metrics")
 

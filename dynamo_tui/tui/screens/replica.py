@@ -75,6 +75,10 @@ class ReplicaView(View):
         return self.store.replica(self.key, self.target)
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        return (type(self), self.key, self.target)
+
+    @property
     def crumbs(self) -> Sequence[str]:
         replica = self.replica
         return ("graphs", str(self.key), replica_name(replica) if replica else self.target)

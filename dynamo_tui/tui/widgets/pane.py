@@ -30,6 +30,21 @@ class Pane(Container):
         await self.mount(view)
         self._reveal(view)
 
+    async def go(self, view: View) -> None:
+        """Show that page: back to it where it lies in the stack, on top of the stack otherwise."""
+        known = next((v for v in self.stack if v.identity == view.identity), None)
+        if known is None:
+            await self.push(view)
+            return
+        above = self.stack[self.stack.index(known) + 1 :]
+        if not above:
+            return
+        self._bury(self.view)
+        self.stack = self.stack[: len(self.stack) - len(above)]
+        self._reveal(known)
+        for old in above:
+            await old.remove()
+
     async def pop(self) -> bool:
         """Back to the page below; False at the lowest."""
         if len(self.stack) < 2:

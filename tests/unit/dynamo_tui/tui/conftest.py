@@ -60,7 +60,7 @@ async def dashboard(socket: Path, *, size: tuple[int, int] = (100, 30), **option
     """A running dashboard whose clock stands still, once it shows the world."""
     app = Dashboard(Context(socket=str(socket)), now=lambda: world.NOW, **options)
     async with app.run_test(size=size, notifications=True) as pilot:
-        await until(pilot, lambda: bool(app.store.graphs) and bool(app.pane.stack))
+        await until(pilot, lambda: bool(app.store.graphs) and bool(app.views))
         await pilot.pause(0.05)
         yield pilot
 

@@ -1,0 +1,1 @@
+"""How the dashboard behaves under load: `python -m benchmarks.tui.measure`."""

@@ -1,0 +1,163 @@
+"""The part of the application that goes places: pages, tabs and split panes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable
+
+from textual import on
+from textual.containers import Vertical
+
+from dynamo_tui.tui.changes import Changes
+from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.graphs import GraphsView
+from dynamo_tui.tui.store import GraphKey
+from dynamo_tui.tui.widgets.deck import Deck
+from dynamo_tui.tui.widgets.pane import Pane
+
+
+class Navigation(Changes):
+    """Pages on stacks in panes, panes in tabs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decks: list[Deck] = []
+        self._tab = 0
+
+    @abstractmethod
+    def show_frame(self) -> None:
+        """Draw what surrounds the pages."""
+
+    # -- what is on screen ----------------------------------------------------------------------------------
+
+    @property
+    def deck(self) -> Deck:
+        return self.decks[self._tab]
+
+    @property
+    def pane(self) -> Pane:
+        return self.deck.pane
+
+    @property
+    def view(self) -> View:
+        return self.pane.view
+
+    @property
+    def views(self) -> list[View]:
+        """Every page on screen."""
+        return self.deck.views if self.decks else []
+
+    @property
+    def tab_note(self) -> str:
+        """Which tab this is, where there are several."""
+        return f"tab {self._tab + 1}/{len(self.decks)}" if len(self.decks) > 1 else ""
+
+    # -- tabs and panes -------------------------------------------------------------------------------------
+
+    async def open_tab(self) -> None:
+        deck = Deck()
+        if self.decks:
+            self.deck.hide()
+        self.decks.append(deck)
+        self._tab = len(self.decks) - 1
+        deck.add_class("-current")
+        await self.screen_stack[0].query_one("#decks", Vertical).mount(deck)
+        await deck.add(GraphsView())
+        self.show_frame()
+
+    async def action_new_tab(self) -> None:
+        await self.open_tab()
+
+    def action_tab(self, by: int) -> None:
+        if len(self.decks) > 1:
+            self.deck.hide()
+            self._tab = (self._tab + by) % len(self.decks)
+            self.deck.show()
+            self.show_frame()
+
+    async def action_split(self) -> None:
+        await self.deck.add(GraphsView())
+        self.show_frame()
+
+    def action_other_pane(self) -> None:
+        self.deck.other_pane()
+        self.show_frame()
+
+    async def action_close(self) -> None:
+        """Close the pane, or the tab that has just one; the last tab stays."""
+        if not await self.deck.close_pane() and len(self.decks) > 1:
+            deck = self.decks.pop(self._tab)
+            deck.hide()
+            self._tab = max(0, self._tab - 1)
+            self.deck.show()
+            await deck.remove()
+        self.show_frame()
+
+    @on(Deck.Switched)
+    def _pane_switched(self) -> None:
+        self.show_frame()
+
+    # -- pages ----------------------------------------------------------------------------------------------
+
+    def go(self, view: View) -> None:
+        """Put a page on top; one that is already on the stack comes back as it was left."""
+        self.run_worker(self._go(self.pane.go(view)), group="navigation")
+
+    async def _go(self, step: Awaitable[object]) -> None:
+        await step
+        self.show_frame()
+
+    def open_graph(self, key: GraphKey) -> None:
+        from dynamo_tui.tui.screens.graph import GraphView
+
+        self.go(GraphView(key))
+
+    def open_logs(self, key: GraphKey, *, service: str | None = None, replica: str | None = None) -> None:
+        from dynamo_tui.tui.screens.logs import LogsView
+
+        self.go(LogsView(key, service=service, replica=replica))
+
+    def open_kv(self, key: GraphKey) -> None:
+        from dynamo_tui.tui.screens.kv import KvView
+
+        self.go(KvView(key))
+
+    def open_replica(self, key: GraphKey, replica: str) -> None:
+        from dynamo_tui.tui.screens.replica import ReplicaView
+
+        self.go(ReplicaView(key, replica))
+
+    def open_metrics(self, key: GraphKey) -> None:
+        from dynamo_tui.tui.screens.metrics import MetricsView
+
+        self.go(MetricsView(key))
+
+    def action_panel(self, name: str) -> None:
+        """A number key: that page, of the graph at hand."""
+        match name:
+            case "graphs":
+                self.go(GraphsView())
+                return
+            case "gpus":
+                from dynamo_tui.tui.screens.gpus import GpusView
+
+                self.go(GpusView())
+                return
+            case "events":
+                from dynamo_tui.tui.screens.events import EventsView
+
+                self.go(EventsView())
+                return
+        key = self.view.graph_key or next(iter(sorted(self.store.graphs)), None)
+        if key is None:
+            self.notify("there is no graph yet")
+            return
+        match name:
+            case "graph":
+                self.open_graph(key)
+            case "logs":
+                self.open_logs(key, service=self.view.service)
+            case "kv":
+                self.open_kv(key)
+            case "metrics":
+                self.open_metrics(key)
