@@ -37,7 +37,12 @@ NOW = datetime.now(UTC)
 
 def graph(number: int) -> Graph:
     service = ServiceStatus(
-        name="Worker", component="Worker", namespace="dynamo", desired=REPLICAS_PER_GRAPH, ready=REPLICAS_PER_GRAPH, total=REPLICAS_PER_GRAPH
+        name="Worker",
+        component="Worker",
+        namespace="dynamo",
+        desired=REPLICAS_PER_GRAPH,
+        ready=REPLICAS_PER_GRAPH,
+        total=REPLICAS_PER_GRAPH,
     )
     return Graph(
         id=f"g{number}",

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.containers import Vertical
+from textual.events import Key
 from textual.theme import Theme
 from textual.timer import Timer
 from textual.widgets import Footer, Label
@@ -226,6 +227,12 @@ class Dashboard(Navigation):
                 history=label,
             )
         )
+
+    def on_key(self, event: Key) -> None:
+        """Letters typed faster than the focus moves were sent to the page: they belong to the open prompt."""
+        if self.prompt.is_open and event.is_printable and event.character is not None:
+            event.stop()
+            self.prompt.input.insert_text_at_cursor(event.character)
 
     async def action_back(self) -> None:
         if self.prompt.is_open:

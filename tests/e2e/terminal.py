@@ -77,7 +77,7 @@ class Terminal:
     def exit_code(self, *, timeout: float = 60.0) -> int:
         """Wait for the program to end."""
         path = self._socket.with_suffix(".code")
-        until(path.exists, timeout=timeout, what=f"the end of the program; it shows:\n{self.screen}\n;")
+        until(path.exists, timeout=timeout, what="the end of the program")
         return int(path.read_text())
 
     def close(self) -> None:

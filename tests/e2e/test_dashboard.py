@@ -89,6 +89,7 @@ def test_a_new_user_finds_their_way(home: Home) -> None:
         tty.press("?")
         tty.shows("Keys and commands")
         tty.press("Escape")
+        tty.shows(lambda s: "Keys and commands" not in s)
         tty.press("q")
         assert tty.exit_code() == 0
 
