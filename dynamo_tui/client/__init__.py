@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from dynamo_tui.client import calls, streams
     from dynamo_tui.client.aio import AsyncClient
     from dynamo_tui.client.contexts import Choice, Context, choose, local_context, running_serves
-    from dynamo_tui.client.errors import ApiError, ClientError, Gone, NotFound, StreamLost, Unreachable
+    from dynamo_tui.client.errors import (
+        ApiError,
+        ClientError,
+        Conflict,
+        Gone,
+        Invalid,
+        NotFound,
+        StreamLost,
+        Unreachable,
+    )
     from dynamo_tui.client.exchange import Answer, Call, StreamCall
     from dynamo_tui.client.resume import ConnectionState
     from dynamo_tui.client.sync import Client
@@ -32,9 +41,11 @@ _HOME = {
     "Choice": "contexts",
     "Client": "sync",
     "ClientError": "errors",
+    "Conflict": "errors",
     "ConnectionState": "resume",
     "Context": "contexts",
     "Gone": "errors",
+    "Invalid": "errors",
     "NotFound": "errors",
     "StreamCall": "exchange",
     "StreamLost": "errors",
@@ -52,9 +63,11 @@ __all__ = [
     "Choice",
     "Client",
     "ClientError",
+    "Conflict",
     "ConnectionState",
     "Context",
     "Gone",
+    "Invalid",
     "NotFound",
     "StreamCall",
     "StreamLost",
