@@ -40,7 +40,7 @@ class WorkerFollower:
         self._events = SnapshotSubscriber(component.endpoint(EVENTS_ENDPOINT))
         self._loads = SnapshotSubscriber(component.endpoint(LOAD_ENDPOINT))
         self._latest: dict[int, EngineLoad] = {}
-        self._present: set[int] = set()
+        self._ranks: dict[int, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> WorkerFollower:
@@ -75,7 +75,7 @@ class WorkerFollower:
     def _apply(self, event: SnapshotEvent) -> None:
         instance, router = event.instance_id, self._router
         if event.kind == "gone":
-            self._present.discard(instance)
+            self._ranks.pop(instance, None)
             router.remove_instance(instance)
             return
         if event.kind == "delta":
@@ -85,13 +85,12 @@ class WorkerFollower:
         snapshot = msgspec.convert(event.body, _Snapshot)
         for rank in range(snapshot.ranks):
             router.add_worker(Worker(instance, rank))
-        self._present.add(instance)
+        self._ranks[instance] = snapshot.ranks
         if snapshot.block_size != router.options.block_size:
             size = router.options.block_size
             raise MalformedChange(f"blocks of {snapshot.block_size} tokens where the router has {size}")
         router.restore(instance, decode_changes(snapshot.changes))
-        if instance in self._latest:
-            router.report(Worker(instance), self._latest[instance])
+        self._report(instance)
 
     async def _follow_loads(self) -> None:
         async for event in self._loads:
@@ -104,5 +103,11 @@ class WorkerFollower:
                 _log.error("load of instance %x: %s", event.instance_id, error)
                 continue
             self._latest[event.instance_id] = load
-            if event.instance_id in self._present:
-                self._router.report(Worker(event.instance_id), load)
+            self._report(event.instance_id)
+
+    def _report(self, instance: int) -> None:
+        """An engine reports for all its ranks together; each counts as loaded as the whole."""
+        load = self._latest.get(instance)
+        if load is not None:
+            for rank in range(self._ranks.get(instance, 0)):
+                self._router.report(Worker(instance, rank), load)

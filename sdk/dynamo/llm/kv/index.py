@@ -67,16 +67,26 @@ class Matches:
                 out[slot_of[mask.bit_length() - 1]] = depth
 
 
+class _Holding:
+    """One worker in the index. `plus`: a set of workers without it -> the same set with it."""
+
+    __slots__ = ("blocks", "mask", "number", "plus")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.mask = 1 << number
+        self.blocks = 0
+        self.plus: dict[int, int] = {}
+
+
 class PrefixIndex:
     """Sequence hash of a block -> workers that hold it."""
 
     def __init__(self) -> None:
         self._holders: dict[int, int] = {}
-        self._bits: dict[Worker, int] = {}
+        self._holdings: dict[Worker, _Holding] = {}
         self.workers_by_bit: dict[int, Worker] = {}
-        self.blocks: dict[Worker, int] = {}  # blocks held by each worker
         self._sets: dict[int, int] = {}
-        self._plus: dict[int, dict[int, int]] = {}  # worker bit -> {set without it: set with it}
         self._bit_arrays: dict[int, Slots] = {}
         self._alive = 0
         self._retired = 0
@@ -93,27 +103,31 @@ class PrefixIndex:
         """Whether a block is in the index (perhaps for a lost worker alone)."""
         return key in self._holders
 
+    @property
+    def blocks(self) -> dict[Worker, int]:
+        """How many blocks each worker holds."""
+        return {worker: holding.blocks for worker, holding in self._holdings.items()}
+
     def add_worker(self, worker: Worker) -> int:
         """The worker's bit number, a new one if it had none."""
-        bit = self._bits.get(worker)
-        if bit is None:
-            if self._free_bits:
-                bit = self._free_bits.pop()
-            else:
-                bit, self._next_bit = self._next_bit, self._next_bit + 1
-            self._bits[worker] = bit
-            self.workers_by_bit[bit] = worker
-            self.blocks[worker] = 0
-            self._plus[bit] = {}
-            self._alive |= 1 << bit
-            self.changes += 1
-        return bit
+        holding = self._holdings.get(worker)
+        return self._join(worker).number if holding is None else holding.number
+
+    def _join(self, worker: Worker) -> _Holding:
+        if self._free_bits:
+            bit = self._free_bits.pop()
+        else:
+            bit, self._next_bit = self._next_bit, self._next_bit + 1
+        holding = self._holdings[worker] = _Holding(bit)
+        self.workers_by_bit[bit] = worker
+        self._alive |= holding.mask
+        self.changes += 1
+        return holding
 
     def store(self, worker: Worker, hashes: Iterable[int]) -> int:
         """Note that `worker` holds these blocks; returns how many of them are news."""
-        number = self.add_worker(worker)
-        bit, plus = 1 << number, self._plus[number]
-        holders = self._holders
+        holding = self._holdings.get(worker) or self._join(worker)
+        bit, plus, holders = holding.mask, holding.plus, self._holders
         get, known = holders.get, plus.get
         news = seen = 0
         for key in hashes:
@@ -126,7 +140,7 @@ class PrefixIndex:
             if after != before:
                 holders[key] = after
                 news += 1
-        self.blocks[worker] += news
+        holding.blocks += news
         if self._sweep:
             self.sweep(SWEEP_PER_BLOCK * seen)
         return news
@@ -135,16 +149,16 @@ class PrefixIndex:
         """One object for equal sets: millions of blocks have a handful of different holder sets."""
         if len(self._sets) >= SET_CACHE:
             self._sets.clear()
-            for plus in self._plus.values():
-                plus.clear()
+            for holding in self._holdings.values():
+                holding.plus.clear()
         return self._sets.setdefault(mask, mask)
 
     def remove(self, worker: Worker, hashes: Iterable[int]) -> int:
         """Note that `worker` no longer holds these blocks; returns how many it held."""
-        number = self._bits.get(worker)
-        if number is None:
+        holding = self._holdings.get(worker)
+        if holding is None:
             return 0
-        bit = 1 << number
+        bit = holding.mask
         holders = self._holders
         gone = 0
         for key in hashes:
@@ -156,32 +170,30 @@ class PrefixIndex:
                     holders[key] = self._shared(after)
                 else:
                     del holders[key]
-        self.blocks[worker] -= gone
+        holding.blocks -= gone
         return gone
 
     def clear(self, worker: Worker) -> None:
         """The worker's cache is empty now. Takes effect at once, whatever the number of blocks."""
-        if worker in self._bits:
+        if worker in self._holdings:
             self.remove_worker(worker)
             self.add_worker(worker)
 
     def remove_worker(self, worker: Worker) -> int:
         """Forget the worker and its blocks at once; returns how many it held."""
-        bit = self._bits.pop(worker, None)
-        if bit is None:
+        holding = self._holdings.pop(worker, None)
+        if holding is None:
             return 0
-        del self.workers_by_bit[bit]
-        del self._plus[bit]
-        self._alive &= ~(1 << bit)
+        del self.workers_by_bit[holding.number]
+        self._alive &= ~holding.mask
         self._bit_arrays.clear()
         self.changes += 1
-        held = self.blocks.pop(worker)
-        if held:
-            self._retired |= 1 << bit
+        if holding.blocks:
+            self._retired |= holding.mask
             self._sweep = list(self._holders)
         else:
-            self._free_bits.append(bit)
-        return held
+            self._free_bits.append(holding.number)
+        return holding.blocks
 
     def sweep(self, limit: int) -> bool:
         """Look at up to `limit` entries for bits of lost workers; True when none are left to look at."""

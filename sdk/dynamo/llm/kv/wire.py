@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 
 
-@lru_cache(maxsize=1024)
-def _words(count: int) -> struct.Struct:
-    return struct.Struct(f"<{count}Q")
+class _Codecs(dict[int, struct.Struct]):
+    """Length in bytes -> the structure of that many hashes."""
+
+    def __missing__(self, length: int) -> struct.Struct:
+        codec = self[length] = struct.Struct(f"<{length >> 3}Q")
+        return codec
+
+
+_CODECS = _Codecs()
+_KINDS: dict[Any, type[Held] | type[Gone]] = {"s": Held, "r": Gone}
 
 
 class MalformedChange(ValueError):
@@ -24,7 +30,7 @@ class MalformedChange(ValueError):
 
 
 def _pack(hashes: Sequence[int]) -> bytes:
-    return _words(len(hashes)).pack(*hashes)
+    return _CODECS[8 * len(hashes)].pack(*hashes)
 
 
 def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
@@ -47,14 +53,11 @@ def decode_changes(items: Iterable[Any]) -> list[CacheChange]:
 
 def _decode(item: Any) -> CacheChange:
     try:
-        tag, rank = item[0], int(item[1])
-        if tag == "c":
-            return Emptied(rank)
-        hashes = _words(len(item[2]) >> 3).unpack(item[2])
+        if item[0] == "c":
+            return Emptied(int(item[1]))
+        tag, rank, packed = item
+        if type(rank) is not int:
+            raise TypeError(f"rank {rank!r}")
+        return _KINDS[tag](rank, _CODECS[len(packed)].unpack(packed))
     except (TypeError, ValueError, IndexError, KeyError, struct.error) as error:
         raise MalformedChange(f"not a cache change: {item!r:.80} ({error})") from None
-    if tag == "s":
-        return Held(rank, hashes)
-    if tag == "r":
-        return Gone(rank, hashes)
-    raise MalformedChange(f"unknown kind of cache change: {tag!r}")

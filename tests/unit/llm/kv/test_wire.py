@@ -18,7 +18,9 @@ def test_eight_bytes_a_block() -> None:
     assert len(packed) < 8 * 1000 + 16
 
 
-@pytest.mark.parametrize("bad", [["s", 0], ["s", 0, b"1234567"], ["x", 0, b""], "s", 3, ["s", "a", b""], {"a": 1}])
+@pytest.mark.parametrize(
+    "bad", [["s", 0], ["s", 0, b"1234567"], ["s", 0, b"", 1], ["x", 0, b""], "s", 3, ["s", "a", b""], {"a": 1}]
+)
 def test_anything_else_is_refused(bad: object) -> None:
     with pytest.raises(MalformedChange, match="cache change"):
         decode_changes([bad])
