@@ -215,13 +215,15 @@ def _headers(
 ) -> tuple[float | None, dict[str, Any] | None]:
     """The deadline in seconds and the headers of a call: the serving request's, changed by what was given."""
     serving = current_request()
+    traceparent = ambient_traceparent() if traced else ""
     if serving is None:
-        traceparent = ambient_traceparent() if traced else ""
         if timeout is None and request_id is None and headers is None and not traceparent:
             return None, None
-        outgoing: dict[str, Any] = {"traceparent": traceparent} if traceparent else {}
+        outgoing: dict[str, Any] = {}
     else:
         outgoing = serving.outgoing()
+    if traceparent:
+        outgoing["traceparent"] = traceparent
     if request_id is not None:
         outgoing["request_id"] = request_id
     if headers is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -30,7 +31,7 @@ class ResponseStream:
     `cancel()`, leaving an `async with` block, and dropping the last reference.
     """
 
-    __slots__ = ("_call", "_deadline", "_items", "_on_end", "_retry", "_timer")
+    __slots__ = ("_call", "_deadline", "_items", "_loop", "_on_end", "_retry", "_timer")
 
     def __init__(self, call: Call, retry: Retry | None, on_end: Callable[[], None] | None = None) -> None:
         self._call = call
@@ -39,6 +40,7 @@ class ResponseStream:
         self._items: Iterator[Any] = iter(())
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
+        self._loop = asyncio.get_running_loop()
 
     @property
     def instance_id(self) -> int:
@@ -90,13 +92,14 @@ class ResponseStream:
 
     def limit(self, seconds: float) -> None:
         """Fail with `DeadlineExceeded` unless the answer is complete in `seconds`."""
-        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._deadline = self._loop.time() + seconds
         self._arm()
 
     def __del__(self) -> None:
-        if not self._call.ended:
-            self._call.cancel()
-        self._finish()
+        if self._call.ended and self._timer is None and self._on_end is None:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: there is nobody left to tell
+            self._loop.call_soon_threadsafe(_let_go, self._call, self._timer, self._on_end)  # any thread may drop it
 
     async def _more(self) -> Iterator[Any]:
         """The next items that have arrived; an empty iterator at the end."""
@@ -127,7 +130,7 @@ class ResponseStream:
         if self._timer is not None:
             self._timer.cancel()
         if self._deadline:  # the timer knows the call, not the stream: a stream that nobody holds has to go
-            self._timer = asyncio.get_running_loop().call_at(self._deadline, _expire, self._call)
+            self._timer = self._loop.call_at(self._deadline, _expire, self._call)
 
     def _finish(self) -> None:
         if self._timer is not None:
@@ -136,6 +139,15 @@ class ResponseStream:
         if self._on_end is not None:
             on_end, self._on_end = self._on_end, None
             on_end()
+
+
+def _let_go(call: Call, timer: asyncio.TimerHandle | None, on_end: Callable[[], None] | None) -> None:
+    """What dropping the last reference to a stream does."""
+    call.cancel()
+    if timer is not None:
+        timer.cancel()
+    if on_end is not None:
+        on_end()
 
 
 def _expire(call: Call) -> None:

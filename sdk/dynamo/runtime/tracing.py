@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 try:
     from opentelemetry import trace as _trace
+    from opentelemetry.context import attach
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError:
     _installed = False
@@ -29,13 +30,15 @@ def active() -> bool:
 
 
 def begin_span(context: RequestContext) -> Span:
-    """A server span below the caller's; what the handler calls is below it in turn."""
+    """A server span below the caller's, made current in the serving task: what the handler does is below it."""
     parent = _propagator.extract({"traceparent": context.traceparent}) if context.traceparent else None
     attributes = {"rpc.system": "dynamo", "rpc.method": context.endpoint, "dynamo.request_id": context.id}
     tracer = _trace.get_tracer("dynamo.runtime")
     span = tracer.start_span(context.endpoint, context=parent, kind=_trace.SpanKind.SERVER, attributes=attributes)
     if span.is_recording():
-        context.traceparent = _carry(_trace.set_span_in_context(span))
+        inside = _trace.set_span_in_context(span)
+        context.traceparent = _carry(inside)
+        attach(inside)  # for the serving task alone: its context ends with it
     return span
 
 

@@ -193,6 +193,32 @@ async def test_selection_policies(place: Place) -> None:
     assert {keys[key] for key in moved} == {ids[0]}
 
 
+async def test_busy_instances_are_left_alone_and_draining_ones_are_never_chosen(place: Place) -> None:
+    first, second, caller = await place.runtime(), await place.runtime(), await place.runtime()
+
+    async def who(payload: Any, context: RequestContext) -> int:
+        return context.instance_id
+
+    served = [await r.namespace("ns").component("c").endpoint("who").serve_endpoint(who) for r in (first, second)]
+    ids = [await first.instance_id(), await second.instance_id()]
+    client = await caller.namespace("ns").component("c").endpoint("who").client()
+    await eventually(lambda: len(client.instance_ids()) == 2)
+
+    async def until_chosen(expected: set[int]) -> None:
+        async with asyncio.timeout(5):
+            while {await (await client.generate()).one() for _ in range(4)} != expected:
+                pass
+
+    await until_chosen(set(ids))
+    await served[0].set_status("busy")
+    await until_chosen({ids[1]})
+    await served[1].set_status("draining")
+    await until_chosen({ids[0]})
+    await served[0].set_status("ready")
+    await served[1].set_status("ready")
+    await until_chosen(set(ids))
+
+
 async def test_client_limits_queue_and_refuse(place: Place) -> None:
     server, caller = await place.runtime(), await place.runtime()
     release = asyncio.Event()

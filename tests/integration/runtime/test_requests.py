@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,18 @@ async def test_unary_and_stream_across_processes(place: Place, mode: str) -> Non
     assert await (await echo.generate(payload)).one() == payload
     count = component.endpoint("count").client()
     assert [item async for item in await count.random(1000)] == list(range(1000))
+
+
+@pytest.mark.parametrize("unreachable", ["another host", "a socket that is gone"])
+async def test_tcp_is_used_where_the_unix_socket_is_not(place: Place, unreachable: str) -> None:
+    elsewhere = {"DYN_HOST_ID": "elsewhere"} if unreachable == "another host" else {}
+    worker = await place.worker(DYN_TCP_HOST="127.0.0.1", **elsewhere)
+    client = await (await place.runtime()).namespace("ns").component("worker").endpoint("pid").client()
+    (instance,) = client.instances()
+    assert instance.address.tcp.startswith("127.0.0.1:")
+    if not elsewhere:
+        Path(instance.address.unix).unlink()
+    assert await (await client.generate()).one() == worker.pid
 
 
 async def test_a_client_waits_for_its_first_instance(place: Place) -> None:
@@ -61,8 +74,8 @@ async def test_a_killed_worker_is_gone_at_once(place: Place) -> None:
     ticks = component.endpoint("ticks").client()
     stream = await ticks.generate(0.01)
     assert await anext(stream) == 0
-    slow = component.endpoint("slow_start").client()
-    waiting = await slow.generate(2.0)
+    there = place.directory / "there"
+    waiting = await component.endpoint("when_there").client().generate(str(there))
     second = await place.worker()
     while len(ticks.instance_ids()) < 2:
         await asyncio.sleep(0.01)
@@ -74,4 +87,5 @@ async def test_a_killed_worker_is_gone_at_once(place: Place) -> None:
     while len(ticks.instance_ids()) > 1:
         await asyncio.sleep(0.005)
     assert time.monotonic() - killed < 2
+    there.touch()
     assert await waiting.one() == second.pid

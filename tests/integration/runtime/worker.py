@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -30,6 +31,13 @@ async def count(number: int) -> AsyncIterator[int]:
 async def slow_start(payload: Any) -> AsyncIterator[Any]:
     """Says who it is only after `payload` seconds."""
     await asyncio.sleep(payload)
+    yield os.getpid()
+
+
+async def when_there(path: str) -> AsyncIterator[int]:
+    """Says who it is once the file exists."""
+    while not Path(path).exists():  # a file is what the test can make
+        await asyncio.sleep(0.01)
     yield os.getpid()
 
 
@@ -78,7 +86,20 @@ async def main() -> None:
         async def state(payload: Any) -> dict[str, Any]:
             return {"produced": produced, "stopped": stopped.is_set()}
 
-        for handler in (echo, pid, count, slow_start, ticks, who, fail, fail_later, unsendable, flood, state):
+        for handler in (
+            echo,
+            pid,
+            count,
+            slow_start,
+            when_there,
+            ticks,
+            who,
+            fail,
+            fail_later,
+            unsendable,
+            flood,
+            state,
+        ):
             await component.endpoint(handler.__name__).serve_endpoint(handler)
         print("ready", flush=True)  # noqa: T201  # the parent waits for it
         await runtime.until_shutdown()
