@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +11,8 @@ from typing import TypeVar
 import msgspec
 
 Record = TypeVar("Record")
+
+_OWNER = b"DYN_REPLICA_ID="
 
 
 class RunRecord(msgspec.Struct, frozen=True):
@@ -60,6 +63,38 @@ def open_process(pid: int, start: int, boot: str) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def owner_of(pid: int) -> str | None:
+    """The replica whose environment a process has inherited; None for a process that is not ours, or not visible."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return next(
+        (entry[len(_OWNER) :].decode(errors="replace") for entry in variables if entry.startswith(_OWNER)), None
+    )
+
+
+def kill_descendants(replica_id: str) -> int:
+    """Kill what an ended replica left behind outside of its process group (daemons of its own); how many there were."""
+    killed = 0
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or owner_of(pid := int(entry.name)) != replica_id:
+            continue
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        try:
+            if owner_of(pid) == replica_id:  # asked again: the pid cannot have been reused since the pidfd was opened
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                killed += 1
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(fd)
+    return killed
 
 
 def read_run(replica_dir: Path, run: int) -> RunRecord | None:

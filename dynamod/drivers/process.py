@@ -17,7 +17,7 @@ from pathlib import Path
 import dynamod
 from dynamod.drivers import shim
 from dynamod.drivers.base import Ended, Launch, LaunchError, NeverStarted, Observed, OnEnd, Running, Unproved
-from dynamod.drivers.identity import open_process, read_exit, read_run
+from dynamod.drivers.identity import kill_descendants, open_process, read_exit, read_run
 from dynamod.schema.locations import Locations
 from dynamod.tasks import OwnedTasks
 
@@ -77,8 +77,12 @@ class ProcessDriver:
         return Running(run=launch.run, pid=record.pid)
 
     async def recover(self, replica_id: str, run: int) -> Observed:
-        proved = await asyncio.to_thread(self._prove, replica_id, run)
-        return proved if proved is not None else await self._recover_running(replica_id, run)
+        observed = await asyncio.to_thread(self._prove, replica_id, run)
+        if observed is None:
+            observed = await self._recover_running(replica_id, run)
+        if isinstance(observed, Ended):
+            await asyncio.to_thread(kill_descendants, replica_id)
+        return observed
 
     def terminate(self, replica_id: str) -> None:
         self._signal(replica_id, signal.SIGTERM)
@@ -172,17 +176,17 @@ class ProcessDriver:
         asyncio.get_running_loop().remove_reader(watched.fd)
         os.close(watched.fd)
         _reap(watched.shim_pid)
-        directory = self._where.replica_dir(replica_id)
-        if (ended := _ended(directory, watched.run)) is not None:
-            self._on_end(replica_id, ended)
-        else:
-            self._tasks.start(
-                self._end_orphan(replica_id, directory, watched.run), f"end {replica_id} without its shim"
-            )
+        self._tasks.start(self._finish(replica_id, watched.run), f"finish {replica_id}")
 
-    async def _end_orphan(self, replica_id: str, directory: Path, run: int) -> None:
-        while isinstance(observed := await asyncio.to_thread(self._without_shim, directory, run), Unproved):
-            log.warning("replica %s: %s", replica_id, observed.detail)
+    async def _finish(self, replica_id: str, run: int) -> None:
+        """Tell of an end once nothing of the run is left: no process whose shim was killed, and no descendant."""
+        directory = self._where.replica_dir(replica_id)
+        observed: Observed | None = await asyncio.to_thread(_ended, directory, run)
+        while observed is None or isinstance(observed, Unproved):
+            observed = await asyncio.to_thread(self._without_shim, directory, run)
+            if isinstance(observed, Unproved):
+                log.warning("replica %s: %s", replica_id, observed.detail)
+        await asyncio.to_thread(kill_descendants, replica_id)
         self._on_end(replica_id, observed if isinstance(observed, Ended) else Ended(run=run))
 
     async def _abandon(self, shim_pid: int, directory: Path, run: int) -> None:

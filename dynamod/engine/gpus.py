@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -15,6 +14,7 @@ from dynamod.core.errors import Unavailable
 from dynamod.core.gpu_health import Assessment, DeviceReading, assess
 from dynamod.core.gpu_mask import pool
 from dynamod.core.records import ClaimRecord
+from dynamod.drivers.identity import owner_of
 from dynamod.drivers.nvml import GpuReader, open_nvml
 from dynamod.drivers.simulated_gpus import VARIABLE, SimulatedGpus
 from dynamod.engine.feed import Feed
@@ -267,13 +267,3 @@ class GpuLedger:
             message=f"GPU {claim.index}: {message}",
             data={"uuid": claim.uuid, "index": claim.index, "share": claim.share},
         )
-
-
-def owner_of(pid: int) -> str | None:
-    """The replica whose environment a process has inherited; None for a process that is not ours, or not visible."""
-    try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return None
-    prefix = b"DYN_REPLICA_ID="
-    return next((entry[len(prefix) :].decode() for entry in variables if entry.startswith(prefix)), None)

@@ -120,6 +120,21 @@ async def test_drain_then_kill_of_the_whole_group(tmp_path: Path) -> None:
         assert (await engine.why(replica.id)).log_tail[-1] == "draining"
 
 
+async def test_what_left_the_process_group_is_ended_too(tmp_path: Path) -> None:
+    runaway = "import subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True)"
+    async with Engine(where(tmp_path)) as engine:
+        await engine.submit(submission(graph(tmp_path, service("Only", envs={"BEFORE": runaway}))), actor="user:0")
+        await until_state(engine, "demo", "ready")
+        (replica,) = await replicas(engine)
+        runaway_pid = int((await engine.why(replica.id)).log_tail[0])
+        assert psutil.pid_exists(runaway_pid)
+        os.kill(replica.pid or 0, signal.SIGKILL)
+        await until_replicas(engine, lambda rs: all_ready(rs) and rs[0].pid != replica.pid)
+        runaways = [p for p in psutil.process_iter() if p.pid == runaway_pid and p.status() != psutil.STATUS_ZOMBIE]
+        assert runaways == []
+        await engine.stop(stop_graphs=True)
+
+
 async def test_scale_up_and_down_and_remove(tmp_path: Path) -> None:
     spec = graph(tmp_path, service("Front", "Back"), service("Back"))
     async with Engine(where(tmp_path)) as engine:
