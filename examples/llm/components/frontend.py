@@ -7,7 +7,7 @@ from components.worker import Worker
 from dynamo.llm.frontend import OpenAIFrontend
 from dynamo.llm.models import DiscoveredModels
 from dynamo.llm.planning import RemotePlanner
-from dynamo.sdk import async_on_start, depends, dynamo_context, on_shutdown, service
+from dynamo.sdk import async_on_start, depends, on_shutdown, server_context, service
 
 app = FastAPI(title="OpenAI API")
 
@@ -22,7 +22,7 @@ class Frontend:
 
     @async_on_start
     async def start(self) -> None:
-        runtime = dynamo_context["runtime"]
+        runtime = server_context.runtime
         self.planner = RemotePlanner(self.processor.plan, self.processor.report)
         models = DiscoveredModels(runtime, lambda _model: self.planner)
         await models.start()

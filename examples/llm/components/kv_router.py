@@ -6,7 +6,7 @@ from components.worker import Worker
 from dynamo.llm.kv.options import InvalidOption, RouterOptions
 from dynamo.llm.planning import Reports
 from dynamo.llm.routing import RouteAnswer, RouteCall, RouterService
-from dynamo.sdk import async_on_start, depends, dynamo_context, endpoint, on_shutdown, service
+from dynamo.sdk import async_on_start, depends, endpoint, on_shutdown, server_context, service
 from dynamo.sdk.errors import ConfigError
 from dynamo.sdk.lib.config import ServiceConfig
 
@@ -27,10 +27,10 @@ class Router:
 
     @async_on_start
     async def start(self) -> None:
-        own = dynamo_context["component"]
+        own = server_context.component
         namespace, component = Worker.dynamo_address()
-        workers = dynamo_context["runtime"].namespace(namespace).component(component)
-        self.router = RouterService(dynamo_context["runtime"], self.options, workers=workers, own=own)
+        workers = server_context.runtime.namespace(namespace).component(component)
+        self.router = RouterService(server_context.runtime, self.options, workers=workers, own=own)
         await self.router.start()
 
     @endpoint()

@@ -5,7 +5,7 @@ from components.worker import Worker
 from dynamo.llm.models import Catalogue, LoadedModel
 from dynamo.llm.planning import AnyWorker, LocalPlanner, PlanAnswer, PlanCall, Reports, answer_plan
 from dynamo.llm.routing import RouterPicker
-from dynamo.sdk import async_on_start, depends, dynamo_context, endpoint, service
+from dynamo.sdk import async_on_start, depends, endpoint, server_context, service
 
 
 @service(dynamo={"namespace": "dynamo"}, resources={"cpu": 1}, workers=1)
@@ -18,7 +18,7 @@ class Processor:
 
     @async_on_start
     async def start(self) -> None:
-        self.catalogue = Catalogue(dynamo_context["runtime"])
+        self.catalogue = Catalogue(server_context.runtime)
         await self.catalogue.start()
         self.picker = RouterPicker(self.router.route, self.router.report) if self.router else AnyWorker()
 

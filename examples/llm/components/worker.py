@@ -7,7 +7,7 @@ from dynamo.llm.engines.factory import make_engine, read_options, run_directory
 from dynamo.llm.errors import ModelError
 from dynamo.llm.pipeline import EmbedRequest
 from dynamo.llm.worker import WorkerService
-from dynamo.sdk import async_on_start, dynamo_context, endpoint, liveness, on_shutdown, service
+from dynamo.sdk import async_on_start, endpoint, liveness, on_shutdown, server_context, service
 from dynamo.sdk.errors import ConfigError
 from dynamo.sdk.lib.config import ServiceConfig
 from dynamo.sdk.serving.reporting import report_progress
@@ -26,8 +26,8 @@ class Worker:
 
     @async_on_start
     async def start(self) -> None:
-        runtime = dynamo_context["runtime"]
-        component = dynamo_context["component"]
+        runtime = server_context.runtime
+        component = server_context.component
         engine = make_engine(self.options, run_dir=run_directory())
         self.worker = WorkerService(
             runtime,

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from dynamo.sdk.context import dynamo_context
+from dynamo.sdk.context import server_context
 from dynamo.sdk.errors import NotRunningError, UnknownEndpointError
 
 if TYPE_CHECKING:
@@ -114,12 +114,13 @@ class EndpointCaller:
         return self._client
 
     async def _connect(self) -> Any:
-        runtime = dynamo_context.get("runtime")
-        if runtime is None:
+        try:
+            runtime = server_context.runtime
+        except NotRunningError:
             raise NotRunningError(
                 f"{self._service.name}.{self._endpoint.name} was called outside a running replica; "
-                "start the graph with `dynamoctl serve`, or connect a DistributedRuntime first"
-            )
+                "start the graph with `dynamoctl serve`"
+            ) from None
         namespace, component = self._service.dynamo_address()
         endpoint = runtime.namespace(namespace).component(component).endpoint(self._endpoint.name)
         return await endpoint.client(wait=FIRST_INSTANCE_WAIT)

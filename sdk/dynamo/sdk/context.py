@@ -1,13 +1,20 @@
 """What a component may ask about the process it runs in.
 
-`dynamo_context` is filled by the replica: `service_name`, `runner_map`, `worker_id` and `namespace` before
-the class is constructed in full, `runtime`, `component`, `endpoints` and `lease` before its `__init__`.
+`server_context` is for new code. `dynamo_context` is what graphs written for the original SDK read: the replica
+fills it with `service_name`, `runner_map`, `worker_id` and `namespace`, and before the constructor with
+`runtime`, `component`, `endpoints` and `lease`, as that SDK's bindings showed them (items of a stream are
+wrapped, their payload is `item.data()`).
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from dynamo.sdk.errors import NotRunningError
+
+if TYPE_CHECKING:
+    from dynamo.runtime import Component, DistributedRuntime
 
 dynamo_context: dict[str, Any] = {}
 
@@ -16,7 +23,30 @@ DYNAMO_IMAGE = os.environ.get("DYNAMO_IMAGE", "dynamod:latest")
 
 
 class ServerContext:
-    """Which worker of which service this process is; old code reads `server_context.worker_index`."""
+    """Which worker of which service this process is, and the runtime below it."""
+
+    @property
+    def runtime(self) -> DistributedRuntime:
+        """The process's runtime: namespaces, clients, discovery, metrics.
+
+        Raises:
+            NotRunningError: this process runs no replica.
+        """
+        found = dynamo_context.get("runtime")
+        if found is None:
+            raise NotRunningError("there is no runtime outside a running replica")
+        plain: DistributedRuntime = getattr(found, "plain", found)
+        return plain
+
+    @property
+    def component(self) -> Component:
+        """The component whose endpoints this process serves.
+
+        Raises:
+            NotRunningError: this process runs no replica.
+        """
+        runtime, mine = self.runtime, dynamo_context["component"]
+        return runtime.namespace(mine.namespace).component(mine.name)
 
     @property
     def worker_index(self) -> int:

@@ -51,7 +51,9 @@ class Worker(Base):
         context = {k: dynamo_context[k] for k in ("service_name", "worker_id", "namespace")}
         assert dynamo_context["lease"].id() > 0
         assert [e.name for e in dynamo_context["endpoints"]] == ["stream", "unary", "raw", "ids", "slow", "refuses"]
-        assert dynamo_context["component"].name == "other"
+        assert dynamo_context["component"].name == server_context.component.name == "other"
+        assert dynamo_context["runtime"].namespace("ns") is not None
+        assert server_context.runtime.scope == os.environ["DYN_SCOPE"]
         note(f"init {message} {block_size} {context} {server_context.worker_index}")
 
     @staticmethod

@@ -38,8 +38,12 @@ class Middle:
     @endpoint()
     async def generate(self, req: RequestType):
         request = RequestType(text=f"{req.text}-mid").model_dump_json()
-        async for response in self.backend.generate(request):
-            yield f"Middle: {response}"
+        if req.text.startswith("a"):
+            async for response in self.backend.generate(request):
+                yield f"Middle: {response}"
+        else:
+            async for response in await self.client.round_robin(request):
+                yield f"Middle: {response.data()}"
 
 
 @service(dynamo={"enabled": True, "namespace": "inference"}, app=FastAPI(title="Hello World!"))

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from dynamo.sdk import dynamo_context, server_context
+from dynamo.sdk.errors import NotRunningError
 
 
 def test_server_context_reads_what_the_replica_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +17,12 @@ def test_server_context_reads_what_the_replica_wrote(monkeypatch: pytest.MonkeyP
         monkeypatch.setitem(dynamo_context, key, value)
     assert (server_context.worker_index, server_context.service_name) == (3, "S")
     assert (server_context.service_type, server_context.worker_count) == ("service", 4)
+
+
+def test_there_is_no_runtime_outside_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(dynamo_context, "runtime", raising=False)
+    with pytest.raises(NotRunningError, match="outside a running replica"):
+        _ = server_context.runtime
 
 
 @pytest.mark.parametrize(("env", "image"), [({}, "dynamod:latest"), ({"DYNAMO_IMAGE": "mine:1"}, "mine:1")])

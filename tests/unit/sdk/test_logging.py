@@ -1,22 +1,9 @@
 from __future__ import annotations
 
-import logging
 import os
 import re
 import subprocess
 import sys
-
-from dynamo.sdk.logging import TRACE, parse_filter
-
-
-def test_filters_are_levels_and_loggers() -> None:
-    assert parse_filter("") == (logging.INFO, {})
-    assert parse_filter("debug") == (logging.DEBUG, {})
-    assert parse_filter("warn,dynamo.runtime=trace, a::b=off") == (
-        logging.WARNING,
-        {"dynamo.runtime": TRACE, "a.b": logging.CRITICAL + 10},
-    )
-    assert parse_filter("nonsense,x=y") == (logging.INFO, {})
 
 
 def test_one_line_an_event_on_stderr_configured_once() -> None:

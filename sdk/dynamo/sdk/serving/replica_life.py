@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dynamo.runtime import DistributedRuntime
+from dynamo.runtime.bindings.bound import BoundLease, bind
 from dynamo.runtime.errors import DiscoveryError
 from dynamo.runtime.keys import replicas_prefix
 from dynamo.runtime.settings import from_environment
@@ -43,17 +44,6 @@ logger = logging.getLogger(__name__)
 
 _HOOK_GRACE = 10.0  # seconds that shutdown hooks get beyond the drain time-out
 _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-
-
-class ReplicaLease:
-    """What `dynamo_context["lease"]` holds: the lease under which this process's endpoints are registered."""
-
-    def __init__(self, lease_id: int) -> None:
-        self._id = lease_id
-
-    def id(self) -> int:
-        """The lease's id, which is the instance id as well."""
-        return self._id
 
 
 class Replica:
@@ -150,11 +140,13 @@ class Replica:
         await component.create_service()
         offered = service.get_endpoints() if service.config.dynamo.enabled else {}
         endpoints = {name: component.endpoint(name) for name, e in offered.items() if e.on_request_plane}
+        bound = await bind(runtime)
+        shown = bound.namespace(namespace).component(component_name)
         dynamo_context.update(
-            runtime=runtime,
-            component=component,
-            endpoints=list(endpoints.values()),
-            lease=ReplicaLease(await runtime.instance_id()),
+            runtime=bound,
+            component=shown,
+            endpoints=[shown.endpoint(name) for name in endpoints],
+            lease=BoundLease(await runtime.instance_id()),
         )
         await self._start_system_server(tasks, runtime)
 
