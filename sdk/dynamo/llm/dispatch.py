@@ -123,7 +123,7 @@ def _from_endpoint(error: runtime_errors.EndpointError, *, begun: bool) -> LlmEr
         return RequestError(f"The engine refuses {field}: {reason}", param=field)
     if kind in ("Busy", "AllWorkersBusy"):
         return Busy("All workers are full; please try again shortly.")
-    if kind == "NoWorkers":
+    if kind in ("NoWorkers", "NoCandidates"):
         return NoWorkers("No worker of this model can be reached; one may be starting.")
     return GenerationFailed(f"{kind}: {message}", begun=begun)
 

@@ -5,10 +5,14 @@ LlmError
 ├── RequestError        a request that no retry can save; `param` and `code` as OpenAI names them
 │   ├── UnknownModel
 │   └── ContextLengthExceeded
-└── ServingError        the request was sound, the service was not able to answer it
-    ├── Busy            every worker is full; `retry_after` seconds
-    ├── NoWorkers       no worker serves the model right now
-    └── GenerationFailed   the engine or its worker failed, perhaps after some tokens
+├── ServingError        the request was sound, the service was not able to answer it
+│   ├── Busy            every worker is full; `retry_after` seconds
+│   │   └── kv.scheduler.AllWorkersBusy    each is over the router's busy thresholds
+│   ├── NoWorkers       no worker serves the model right now
+│   │   └── kv.scheduler.NoCandidates      none that the request may go to
+│   ├── GenerationFailed   the engine or its worker failed, perhaps after some tokens
+│   └── engines.mocker.EngineStopped
+└── (also ValueErrors)  kv.hashing.InvalidTokens · kv.options.InvalidOption · kv.wire.MalformedChange
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from dynamo.llm.kv.options import InvalidOption, RouteOverrides, RouterOptions
 from dynamo.llm.kv.replicas import ReplicaSync
 from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.router_metrics import HIT_RATE_SUBJECT, HitRateEvents, RouterMetrics
-from dynamo.llm.kv.scheduler import AllWorkersBusy
-from dynamo.llm.kv.scheduler import NoWorkers as NobodyToRouteTo
+from dynamo.llm.kv.scheduler import AllWorkersBusy, NoCandidates
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.planning import Report, Reports, ReportSender
 
@@ -91,7 +90,7 @@ class RouterService:
             return RouteAnswer(invalid=str(error))
         except AllWorkersBusy:
             return RouteAnswer(busy=True)
-        except NobodyToRouteTo:
+        except NoCandidates:
             return RouteAnswer()
         worker = decision.worker
         return RouteAnswer(instance_id=worker.instance, dp_rank=worker.dp_rank, overlap_blocks=decision.overlap_blocks)

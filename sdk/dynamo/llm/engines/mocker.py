@@ -23,12 +23,13 @@ from dynamo.llm.engines.base import (
 )
 from dynamo.llm.engines.mailbox import Mailbox
 from dynamo.llm.engines.mocker_core import MockerCore, MockerOptions, SimRequest
+from dynamo.llm.errors import ServingError
 
 SHORTEST_SLEEP = 50e-6
 """Seconds. A shorter step only yields to the event loop: no timer is that fine."""
 
 
-class EngineStopped(RuntimeError):
+class EngineStopped(ServingError):
     """The engine was stopped while a request was running, or is not started."""
 
 

@@ -27,6 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from dynamo.llm.errors import LlmError
+
 Hashes = npt.NDArray[np.uint64]
 """One-dimensional array of hashes, one a block."""
 
@@ -39,7 +41,7 @@ STEP = 0x9E3779B97F4A7C15
 _U32 = np.dtype("<u4")
 
 
-class InvalidTokens(ValueError):
+class InvalidTokens(LlmError, ValueError):
     """Token ids that are not unsigned 32-bit integers."""
 
 

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from dynamo.llm.errors import LlmError
 from dynamo.llm.kv.approx import DEFAULT_TTL
 
 Mode = Literal["kv", "approx-kv", "kv-load", "round-robin", "random", "least-loaded"]
@@ -14,7 +15,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 COSTS: tuple[CostName, ...] = get_args(CostName)
 
 
-class InvalidOption(ValueError):
+class InvalidOption(LlmError, ValueError):
     """A router option out of range; names the option."""
 
     def __init__(self, option: str, message: str) -> None:

@@ -20,7 +20,7 @@ from dynamo.llm.kv.hitrate import HitRates
 from dynamo.llm.kv.index import PrefixIndex, Slots
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 from dynamo.llm.kv.options import RouteOverrides, RouterOptions
-from dynamo.llm.kv.scheduler import AllWorkersBusy, NoWorkers, Scheduler
+from dynamo.llm.kv.scheduler import AllWorkersBusy, NoCandidates, Scheduler
 from dynamo.llm.kv.workers import Worker, WorkerTable
 
 _NO_OVERRIDES = RouteOverrides()
@@ -165,7 +165,7 @@ class KvRouter:
             excluded: instance ids that may not, e.g. those that were tried.
 
         Raises:
-            NoWorkers: nobody is left to choose from.
+            NoCandidates: nobody is left to choose from.
             AllWorkersBusy: everybody is over the busy thresholds.
             InvalidTokens: ids out of range.
         """
@@ -173,7 +173,7 @@ class KvRouter:
         options = self.options
         slots = self._candidates(allowed, excluded, told.worker)
         if not len(slots):
-            raise NoWorkers(len(self.table))
+            raise NoCandidates(len(self.table))
         chosen_from = self.scheduler.eligible(slots)
         if not len(chosen_from):
             raise AllWorkersBusy(len(slots))

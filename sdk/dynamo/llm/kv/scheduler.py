@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamo.llm.engines.base import EngineLoad
+from dynamo.llm.errors import Busy, NoWorkers
 from dynamo.llm.kv.active import ActiveLoad, Floats
 from dynamo.llm.kv.index import Slots
 from dynamo.llm.kv.options import CostName, RouterOptions
 from dynamo.llm.kv.workers import Worker
 
 
-class NoWorkers(LookupError):
+class NoCandidates(NoWorkers):
     """Nobody to route to: no worker is known, or none of those that the request allows."""
 
     def __init__(self, known: int) -> None:
@@ -33,7 +34,7 @@ class NoWorkers(LookupError):
         self.known = known
 
 
-class AllWorkersBusy(RuntimeError):
+class AllWorkersBusy(Busy):
     """Every worker is over the busy thresholds; try again later."""
 
     def __init__(self, workers: int) -> None:

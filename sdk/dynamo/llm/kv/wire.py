@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dynamo.llm.errors import LlmError
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 
 
@@ -25,7 +26,7 @@ _CODECS = _Codecs()
 _KINDS: dict[Any, type[Held] | type[Gone]] = {"s": Held, "r": Gone}
 
 
-class MalformedChange(ValueError):
+class MalformedChange(LlmError, ValueError):
     """What arrived is not a cache change."""
 
 

@@ -10,7 +10,7 @@ from dynamo.llm.kv.hashing import root_hash
 from dynamo.llm.kv.mirror import Emptied, Gone, Held
 from dynamo.llm.kv.options import InvalidOption, RouteOverrides, RouterOptions
 from dynamo.llm.kv.router import KvRouter
-from dynamo.llm.kv.scheduler import AllWorkersBusy, NoWorkers
+from dynamo.llm.kv.scheduler import AllWorkersBusy, NoCandidates
 from dynamo.llm.kv.workers import Worker
 
 
@@ -116,7 +116,7 @@ def test_a_lost_worker_takes_everything_with_it() -> None:
     router.finished("a")
     router.remove_instance(1)
     router.remove_instance(2)
-    with pytest.raises(NoWorkers, match="no worker has joined"):
+    with pytest.raises(NoCandidates, match="no worker has joined"):
         router.find_best(ids)
     router.add_worker(Worker(9))
     assert router.find_best(ids).worker == Worker(9)
@@ -222,7 +222,7 @@ def test_weights_per_request() -> None:
     assert router.find_best(ids).worker == Worker(2)
     assert router.find_best(ids, overrides=RouteOverrides(overlap_weight=3, prefill_load_scale=4)).worker == Worker(1)
     assert router.find_best(ids, overrides=RouteOverrides(worker=1)).worker == Worker(1)
-    with pytest.raises(NoWorkers, match="none of the 2 known workers"):
+    with pytest.raises(NoCandidates, match="none of the 2 known workers"):
         router.find_best(ids, overrides=RouteOverrides(worker=7))
     assert router.find_best(ids, allowed={1}).worker == Worker(1)
 
