@@ -27,12 +27,13 @@ class Session:
     project_name: str | None = None
     output: Output = "table"
     no_start: bool = False
+    attach: bool = True
     _client: Client | None = field(default=None, repr=False)
     _said_at: float = field(default=float("-inf"), repr=False)
 
     @cached_property
     def choice(self) -> Choice:
-        return choose(os.environ, self.context_name)
+        return choose(os.environ, self.context_name, attach=self.attach)
 
     @property
     def project(self) -> str:
@@ -98,6 +99,8 @@ class SessionCommand(click.Command):
     show_project = True
     show_output = True
     show_context = True
+    attach = True
+    """Where no daemon runs but a single `serve` does, that one is looked at."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         params: list[click.Parameter] = kwargs.setdefault("params", [])
@@ -125,6 +128,7 @@ class SessionCommand(click.Command):
             project_name=shared["project_name"],
             output="json" if shared["as_json"] else shared["output"] or "table",
             no_start=bool(shared["no_start"]),
+            attach=self.attach,
         )
         try:
             return super().invoke(ctx)
@@ -138,8 +142,14 @@ class GlobalCommand(SessionCommand):
     show_project = False
 
 
-class LocalCommand(GlobalCommand):
-    """A session command about the local daemon and no other."""
+class DaemonCommand(GlobalCommand):
+    """A command about a daemon itself: a `serve` is none, unless it is named."""
+
+    attach = False
+
+
+class LocalCommand(DaemonCommand):
+    """A command about the local daemon and no other."""
 
     show_context = False
 

@@ -90,8 +90,8 @@ def save_contexts(path: Path, file: ContextFile) -> None:
     draft.replace(path)
 
 
-def choose(environ: Mapping[str, str], name: str | None = None) -> Choice:
-    """Which daemon is meant.
+def choose(environ: Mapping[str, str], name: str | None = None, *, attach: bool = True) -> Choice:
+    """Which daemon is meant. `attach`: where no local daemon runs but a single `serve` does, that one is.
 
     Raises:
         ContextError: there is no context of that name, or the file cannot be read.
@@ -108,7 +108,7 @@ def choose(environ: Mapping[str, str], name: str | None = None) -> Choice:
         return Choice(_checked(msgspec.structs.replace(context, name=name, token=token)))
     if name != LOCAL:
         raise unknown_context(name, file)
-    return _choose_local(environ)
+    return _choose_local(environ) if attach else Choice(local_context(environ), may_start=True)
 
 
 def unknown_context(name: str, file: ContextFile) -> ContextError:

@@ -59,6 +59,7 @@ def test_serve_answers_exactly_from_the_first_request_on_and_ends_cleanly(home: 
 
         replicas = home.json("ps")  # no daemon runs: commands look at the serve
         assert {r["service"] for r in replicas} == {"Frontend", "Middle", "Backend"}
+        assert home.run("daemon", "stop", code=5).stdout == "", "a serve is no daemon"
         pids = [r["pid"] for r in replicas]
         for replica in replicas:
             command = Path(f"/proc/{replica['pid']}/cmdline").read_bytes().split(b"\0")

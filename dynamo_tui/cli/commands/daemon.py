@@ -10,7 +10,7 @@ import click
 from dynamo_tui.cli import quantities
 from dynamo_tui.cli.output import print_one
 from dynamo_tui.cli.quantities import Duration
-from dynamo_tui.cli.session import GlobalCommand, LocalCommand, Session
+from dynamo_tui.cli.session import DaemonCommand, LocalCommand, Session
 from dynamo_tui.client import calls, processes
 from dynamo_tui.client.contexts import LOCAL, answers, local_context
 from dynamo_tui.client.sync import Client
@@ -43,7 +43,7 @@ def start(session: Session, listen: str | None, token_file: str | None, log_leve
     )
 
 
-@command.command("stop", cls=GlobalCommand)
+@command.command("stop", cls=DaemonCommand)
 @click.option("--stop-graphs", is_flag=True, help="Stop all graphs as well; otherwise their replicas run on.")
 @click.option("--timeout", type=Duration(), default=processes.STOP_TIMEOUT_S, help="How long to wait.  [default: 1m]")
 @click.pass_obj
@@ -54,7 +54,7 @@ def stop(session: Session, stop_graphs: bool, timeout: float) -> None:
     print_one(session, {"pid": pid, "stopped": True}, name=str(pid), text=lambda _: [f"dynamod (pid {pid}) stopped"])
 
 
-@command.command("status", cls=GlobalCommand)
+@command.command("status", cls=DaemonCommand)
 @click.pass_obj
 def status(session: Session) -> None:
     """Say whether a daemon answers and how it is; exits 5 when none does."""
