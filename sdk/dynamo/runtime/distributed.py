@@ -153,6 +153,11 @@ class DistributedRuntime:
         """The id of this process's lease, granted at the first call. Raises `DiscoveryError`."""
         return (await self._own_lease()).id
 
+    @property
+    def granted_instance_id(self) -> int:
+        """As `instance_id`, without asking for it: 0 before the lease is granted and while it is renewed."""
+        return self._lease.id if self._lease is not None else 0
+
     async def report(self, status: ReplicaStatus) -> None:
         """Publish this replica's status. While discovery is away the newest report waits for its return."""
         await self.plane.listen()

@@ -49,7 +49,7 @@ class Base:
 class Worker(Base):
     def __init__(self, message: str = "none", block_size: int = 0) -> None:
         context = {k: dynamo_context[k] for k in ("service_name", "worker_id", "namespace")}
-        assert dynamo_context["lease"].id() > 0
+        assert dynamo_context["endpoints"][0].lease_id() == dynamo_context["lease"].id() > 0
         assert [e.name for e in dynamo_context["endpoints"]] == ["stream", "unary", "raw", "ids", "slow", "refuses"]
         assert dynamo_context["component"].name == server_context.component.name == "other"
         assert dynamo_context["runtime"].namespace("ns") is not None
@@ -74,6 +74,7 @@ class Worker(Base):
 
     @on_startup
     async def startup(self) -> None:
+        assert await dynamo_context["endpoints"][0].lease_id() == dynamo_context["lease"].id()
         note("startup")
 
     @on_shutdown

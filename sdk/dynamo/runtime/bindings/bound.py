@@ -27,6 +27,14 @@ class BoundLease:
         return self._id
 
 
+class LeaseId(int):
+    """A lease id for programs that write `endpoint.lease_id()` and for those that await it."""
+
+    def __await__(self) -> Generator[Any, None, int]:
+        yield from ()
+        return int(self)
+
+
 class BoundClient:
     """The bindings' client: `generate`, `random`, `round_robin` and `direct` answer with `Annotated` items.
 
@@ -74,6 +82,10 @@ class BoundClient:
 
 class BoundEndpoint(Endpoint):
     """An endpoint whose clients are the bindings'."""
+
+    def lease_id(self) -> LeaseId:  # type: ignore[override]  # the bindings' stubs said async, and it was not
+        """The instance id under which this process serves."""
+        return LeaseId(self.runtime.granted_instance_id)
 
     def client(self, **options: Any) -> Any:
         return BoundClient(super().client(**options))
