@@ -21,7 +21,7 @@ from tests.e2e.llm.graph import RunningGraph, running
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 PREFIXES = 6
-PREFIX_TOKENS = 512
+PREFIX_TOKENS = 320
 TARGET = ("graphs.agg_router:Frontend", "configs/agg_router_vllm.yaml")
 
 
@@ -31,16 +31,16 @@ def options(weights: Path) -> list[str]:
         f"--Worker.model={weights}",
         "--Worker.served-model-name=tiny",
         "--Worker.dtype=float32",
-        "--Worker.num-gpu-blocks-override=80",
+        "--Worker.num-gpu-blocks-override=52",
         "--Worker.kv-cache-memory-bytes=16777216",
         '--Worker.ServiceArgs.resources={"gpu": 0}',
     ]
 
 
 def prompts(seed: int) -> list[list[int]]:
-    """Twenty-four prompts of token ids over six prefixes, shuffled."""
+    """Eighteen prompts of token ids over six prefixes, shuffled."""
     heads = [[random.Random(n).randrange(10, 900) for _ in range(PREFIX_TOKENS)] for n in range(PREFIXES)]
-    made = [[*heads[n % PREFIXES], *(10 + n + k for k in range(20))] for n in range(4 * PREFIXES)]
+    made = [[*heads[n % PREFIXES], *(10 + n + k for k in range(20))] for n in range(3 * PREFIXES)]
     random.Random(seed).shuffle(made)
     return made
 

@@ -40,7 +40,7 @@ class Dispatcher:
             Busy, NoWorkers: nobody can take it.
             GenerationFailed: the worker or its engine failed.
         """
-        tried: set[int] = set()
+        tried: list[int] = []
         begun = False
         request_id = planned.request.request_id
         try:
@@ -64,7 +64,7 @@ class Dispatcher:
                             f"The worker {lost:x} went away in the middle of the answer; please ask again.",
                             begun=True,
                         ) from None
-                    tried.add(lost)
+                    tried.append(lost)
                     if len(tried) >= MAX_ATTEMPTS:
                         raise translate(error) from None
                     planned = await self._planner.again(planned, frozenset(tried))

@@ -99,7 +99,7 @@ class RunningGraph:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*(process.wait() for process in self.processes.values()))
         finally:
             for process in self.processes.values():

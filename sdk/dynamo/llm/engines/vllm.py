@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TOPIC = "kv-events"
-SHUTDOWN_TIMEOUT = 15.0
-"""Seconds for vLLM to end its processes before they are killed."""
+SHUTDOWN_TIMEOUT = 6.0
+"""Seconds for vLLM to end its processes before they are killed; a replica gives its shutdown hooks ten."""
 
 
 class VllmEngine:
