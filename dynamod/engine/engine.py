@@ -24,6 +24,7 @@ from dynamod.engine.core import Core
 from dynamod.engine.explain import Explanations
 from dynamod.engine.feed import Feed
 from dynamod.engine.gpus import GpuLedger
+from dynamod.engine.housekeeping import keep_house
 from dynamod.engine.memory import Memory
 from dynamod.engine.mirror import DiscoveryMirror
 from dynamod.engine.options import EngineOptions
@@ -88,6 +89,8 @@ class Engine(Planning, Queries, Explanations):
             self._tasks.start(self._core.gpus.run(self._wake_all), "GPU ledger")
         for record in list(self._core.memory.graphs.values()):
             self._adopt_graph(record)
+        if not self.options.ephemeral:
+            self._tasks.start(keep_house(self._core), "housekeeping")
 
     async def stop(self, *, stop_graphs: bool = False) -> None:
         """Let go of everything. Replicas run on, unless `stop_graphs` drains and stops them first."""

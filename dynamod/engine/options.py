@@ -30,6 +30,9 @@ class EngineOptions:
     parallel_starts: int = 16
     subscriber_backlog: int = 10_000
     events_kept: int = 200_000
+    revisions_kept: int = 50
+    logs_kept: float = 7 * 86400.0
+    """Seconds for which the logs of replaced and scaled-down replicas stay."""
     inventory_timeout: float = 10.0
     """Seconds that one reading of the GPU inventory may take."""
 
