@@ -214,6 +214,10 @@ class Service(Generic[T]):
     def __call__(self, *args: Any, **kwargs: Any) -> T:
         return self.inner(*args, **kwargs)
 
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
+        """`class Fast(Worker)` inherits from the class inside a service."""
+        return (self.inner,)
+
     def __repr__(self) -> str:
         return f"<service {self.name!r} ({self.import_path})>"
 

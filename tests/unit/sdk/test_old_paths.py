@@ -25,6 +25,28 @@ OLD = [
     ("dynamo.sdk.core.runner", "TargetEnum"),
     ("dynamo.sdk.cli.utils", "configure_target_environment"),
     ("dynamo.sdk.cli.utils", "reserve_free_port"),
+    *(("dynamo.runtime", name) for name in ("DistributedRuntime", "EtcdKvCache", "dynamo_endpoint", "dynamo_worker")),
+    ("dynamo.runtime.logging", "configure_dynamo_logging"),
+    ("dynamo._core", "Client"),
+    ("dynamo._core", "NatsQueue"),
+    *(
+        ("dynamo.llm", name)
+        for name in (
+            "AggregatedMetrics",
+            "ForwardPassMetrics",
+            "KvIndexer",
+            "KvMetricsAggregator",
+            "KvMetricsPublisher",
+            "KvStats",
+            "ModelType",
+            "OverlapScores",
+            "RadixTree",
+            "WorkerMetricsPublisher",
+            "WorkerStats",
+            "compute_block_hash_for_seq_py",
+            "register_llm",
+        )
+    ),
 ]
 
 

@@ -244,6 +244,21 @@ def test_an_incomplete_implementation_names_what_is_missing() -> None:
                 yield request
 
 
+def test_a_class_may_inherit_from_a_service() -> None:
+    graph = pipeline()
+
+    @service
+    class Special(graph["Middle"]):  # type: ignore[misc]
+        @endpoint()
+        async def more(self, req: str): ...
+
+    assert issubclass(Special.inner, graph["Middle"].inner)
+    assert set(Special.dependencies) == {"backend", "backend2"}
+    assert Special.list_endpoints() == ["more"]
+    del Special.dependencies["backend2"]
+    assert "backend2" in graph["Middle"].dependencies
+
+
 def test_service_args_override_the_decorator_at_every_depth() -> None:
     @service(dynamo={"namespace": "a", "name": "b"}, resources={"cpu": 1, "gpu": 2}, workers=2, envs={"A": "1"})
     class Configured: ...
