@@ -11,6 +11,7 @@ WORKS = [
     Work("… CPU per item, both processes", "streams", 128, "cpu_us", "µs", 10, higher=False),
     Work("streamed items over TCP, 1 stream", "streams", 1, "rate", "items/s", 8, tcp=True),
     Work("streamed items over TCP, 128 streams", "streams", 128, "rate", "items/s", 12, tcp=True),
+    Work("… CPU per item, both processes", "streams", 128, "cpu_us", "µs", 10, higher=False, tcp=True),
 ]
 
 if __name__ == "__main__":

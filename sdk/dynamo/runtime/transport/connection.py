@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 _HIGH_WATER = 1 << 20
 _LOW_WATER = 256 << 10
+_BIG_READ = 256 << 10
 _encode_into = encoder.encode_into
 _PING = frames.KEYS[frames.PING]
 _PONG = frames.KEYS[frames.PONG]
@@ -77,6 +78,16 @@ class Connection(asyncio.BufferedProtocol):
         except frames.ProtocolError as error:
             logger.warning("closing connection %s: %s", self.id or "(unnamed)", error)
             self.abort()
+
+        if nbytes > _BIG_READ and not self.closed and self._transport is not None:
+            # Let the handler of a big message run before the next one is read: both ends then work at the
+            # same time, on data that is still in the cache.
+            self._transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.closed and self._transport is not None:
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         return False

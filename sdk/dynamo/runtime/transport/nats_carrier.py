@@ -111,6 +111,12 @@ class NatsCarrier(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._peer if name == "peername" else default
 
+    def pause_reading(self) -> None:
+        """Nothing to pause: NATS pushes, and each message is decoded as it comes."""
+
+    def resume_reading(self) -> None:
+        """See `pause_reading`."""
+
     def close(self) -> None:
         """Send what is written, tell the other end, then end."""
         self._closing = True
