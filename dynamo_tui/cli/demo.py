@@ -63,7 +63,8 @@ def find_example(examples: Path | None) -> Path:
 
 def run_demo(example: Path, *, dashboard: bool) -> None:
     """Run the whole demo; returns when the dashboard is quit, or when everything has been shown."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must leave nothing running either
+        signal.signal(number, _interrupt)
     with _state_directory() as state_dir:
         environ = os.environ | {"DYN_LOCAL_STATE_DIR": str(state_dir)}
         for name in ("DYNAMOD_CONTEXT", "DYNAMOD_URL"):
