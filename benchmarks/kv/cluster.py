@@ -1,7 +1,7 @@
 """Several simulated engines behind one router, on a virtual clock: exact, repeatable, and faster than real time.
 
 Engines are `MockerCore`s; their events and load reports reach the router after a delay, as over a network.
-Clients work in a closed loop: each sends its next request when the last one has ended.
+Requests come in a closed loop (each client sends its next one when the last has ended) or at given times.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from dynamo.llm.engines.mocker_core import MockerCore, MockerOptions, SimRequest
 from dynamo.llm.kv.mirror import BlockMirror
@@ -88,7 +89,6 @@ class Cluster:
         self._prompts: deque[Prompt] = deque()
         self._started: dict[str, float] = {}
         self._first: set[str] = set()
-        self._open = 0
         self._ttft: list[float] = []
         self._routed = [0] * workers
 
@@ -97,11 +97,20 @@ class Cluster:
         heapq.heappush(self._queue, (when, self._order, action))
 
     def run(self, prompts: Sequence[Prompt], *, concurrency: int) -> Outcome:
-        """All prompts, `concurrency` at a time, to their end."""
+        """All prompts, `concurrency` at a time, to their end: a closed loop."""
         self._prompts.extend(prompts)
-        began = self.now
         for _ in range(concurrency):
             self._next()
+        return self._play()
+
+    def replay(self, arrivals: Iterable[tuple[float, Prompt]]) -> Outcome:
+        """Each prompt at its time in seconds, whatever the load: an open loop."""
+        for when, prompt in arrivals:
+            self._at(self.now + when, partial(self._send, prompt))
+        return self._play()
+
+    def _play(self) -> Outcome:
+        began = self.now
         self._at(self.now + self._interval, self._report)
         while self._queue:
             self.now, _, action = heapq.heappop(self._queue)
@@ -117,16 +126,16 @@ class Cluster:
         )
 
     def _next(self) -> None:
-        if not self._prompts:
-            return
-        prompt = self._prompts.popleft()
+        if self._prompts:
+            self._send(self._prompts.popleft())
+
+    def _send(self, prompt: Prompt) -> None:
         request_id = f"{len(self._started)}"
         decision = self.router.find_best(prompt.tokens, request_id=request_id)
         self.router.routed(decision)
         number = decision.worker.instance
         self._routed[number] += 1
         self._started[request_id] = self.now
-        self._open += 1
         self.cores[number].request(request_id, prompt.tokens, max_tokens=prompt.output_tokens)
         if not self._stepping[number]:
             # Once everything due at this instant has arrived: requests that come together are batched together.
@@ -157,7 +166,6 @@ class Cluster:
             router.progress(request.id, len(request.tokens) - request.prompt_tokens)
             if generated.finish is not None:
                 router.finished(request.id)
-                self._open -= 1
                 ended += 1
         for _ in range(ended):
             self._next()
@@ -166,5 +174,5 @@ class Cluster:
     def _report(self) -> None:
         for number, core in enumerate(self.cores):
             self.router.report(Worker(number), core.load())
-        if self._open:
+        if self._queue:
             self._at(self.now + self._interval, self._report)

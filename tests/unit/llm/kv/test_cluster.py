@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.kv.cluster import Cluster, Outcome, shared_prefixes, unshared
+from benchmarks.kv.trace import conversations, prompt_of
 from dynamo.llm.engines.mocker_core import MockerOptions
 from dynamo.llm.kv.options import RouterOptions
 
@@ -36,8 +37,8 @@ def test_one_at_a_time_is_ideal() -> None:
 
 
 def test_sixteen_workers() -> None:
-    routed = shared("kv", workers=16, concurrency=32, requests=800)
-    turns = shared("round-robin", workers=16, concurrency=32, requests=800)
+    routed = shared("kv", workers=16, concurrency=32, requests=480)
+    turns = shared("round-robin", workers=16, concurrency=32, requests=480)
     assert routed.actual >= 0.88
     assert turns.actual < routed.actual
     assert routed.ttft_at(0.99) <= turns.ttft_at(0.99)
@@ -48,7 +49,7 @@ def test_sixteen_workers() -> None:
 def test_without_shared_prefixes_no_worse_than_round_robin(workers: int, concurrency: int) -> None:
     def tail(mode: str) -> float:
         cluster = Cluster(workers, MockerOptions(), RouterOptions(mode=mode))
-        return cluster.run(unshared(), concurrency=concurrency).ttft_at(0.99)
+        return cluster.run(unshared(requests=240), concurrency=concurrency).ttft_at(0.99)
 
     assert tail("kv") <= tail("round-robin")
 
@@ -56,6 +57,19 @@ def test_without_shared_prefixes_no_worse_than_round_robin(workers: int, concurr
 def test_without_events_it_still_finds_prefixes() -> None:
     outcome = shared("approx-kv")
     assert outcome.actual >= 0.88
+
+
+def test_an_open_loop_of_conversations() -> None:
+    arrivals = [(entry["timestamp"] / 1000, prompt_of(entry)) for entry in conversations(60, rate=4.0)]
+
+    def replayed(mode: str) -> Outcome:
+        return Cluster(4, MockerOptions(num_gpu_blocks=8192), RouterOptions(mode=mode)).replay(arrivals)
+
+    routed, turns = replayed("kv"), replayed("round-robin")
+    assert len(routed.ttft) == len(turns.ttft) == len(arrivals)
+    assert routed.actual > turns.actual + 0.05
+    assert routed.ttft_mean < turns.ttft_mean
+    assert abs(routed.predicted - routed.actual) <= 0.02
 
 
 def test_runs_repeat() -> None:
