@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "top": Entry("top", "Rates, latencies, queues, CPU and memory, live."),
         "metrics": Entry("metrics", "Metrics over time, or in Prometheus' format."),
         "kv": Entry("kv", "KV routing: hit rates, load per worker, latest decisions."),
+        "record": Entry("record", "Record a graph for `dynamo-tui --replay`."),
         "gpus": Entry("gpus", "GPUs: who claims, who holds, what is free."),
     },
     "Control plane": {

@@ -44,6 +44,7 @@ def chosen(context: str | None, socket: str | None, url: str | None, token_file:
 @click.option("--token-file", metavar="PATH", help="A file that holds the token for it.")
 @click.option("--graph", metavar="NAME", help="Open this graph.")
 @click.option("--read-only", is_flag=True, help="Look, and change nothing.")
+@click.option("--replay", metavar="FILE", help="Show a recording (dynamoctl record) instead of a daemon.")
 @click.option("--no-start", is_flag=True, help="Never start a daemon.")
 def command(
     context: str | None,
@@ -52,9 +53,12 @@ def command(
     token_file: str | None,
     graph: str | None,
     read_only: bool,
+    replay: str | None,
     no_start: bool,
 ) -> int:
     """The dashboard: graphs, replicas, logs and the KV router, live. `?` lists the keys."""
+    if replay is not None:
+        return _replayed(Path(replay), graph)
     choice = chosen(context, socket, url, token_file)
     settings = load_settings(settings_file(os.environ))
     notice = _prepare(choice, may_start=not no_start)
@@ -62,6 +66,24 @@ def command(
     from dynamo_tui.tui.hangup import leave_with_terminal
 
     app = Dashboard(choice.context, graph=graph, read_only=read_only, notice=notice, settings=settings)
+    leave_with_terminal()
+    return app.run() or 0
+
+
+def _replayed(path: Path, graph: str | None) -> int:
+    """Show a recording."""
+    from dynamo_tui.client.recording import read_recording
+
+    recording = read_recording(path)
+    settings = load_settings(settings_file(os.environ))
+    from dynamo_tui.tui.app import Dashboard
+    from dynamo_tui.tui.hangup import leave_with_terminal
+    from dynamo_tui.tui.replay import Replay
+
+    replay = Replay(recording, path.name)
+    app = Dashboard(
+        replay.context, graph=graph or recording.header.graph, read_only=True, settings=settings, replay=replay
+    )
     leave_with_terminal()
     return app.run() or 0
 

@@ -19,6 +19,7 @@ from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.contexts import Context
 from dynamo_tui.tui.connection import Connection
 from dynamo_tui.tui.navigation import Navigation
+from dynamo_tui.tui.replay import Replay
 from dynamo_tui.tui.screens.graphs import GraphsView
 from dynamo_tui.tui.settings import Settings
 from dynamo_tui.tui.store import GraphKey, Link, Store, Topic
@@ -67,6 +68,11 @@ class Dashboard(Navigation):
         Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),
         Binding("D", "remove", "Remove the graph", show=False, id="app.remove"),
         Binding("R", "rollback", "Roll back", show=False, id="app.rollback"),
+        Binding("t", "play", "Time travel: stop, go on", show=False, id="app.play"),
+        Binding("comma", "travel(-10)", "10 s back", key_display=",", show=False, id="app.back-10"),
+        Binding("full_stop", "travel(10)", "10 s on", key_display=".", show=False, id="app.on-10"),
+        Binding("less_than_sign", "travel(-60)", "A minute back", key_display="<", show=False, id="app.back-60"),
+        Binding("greater_than_sign", "travel(60)", "A minute on", key_display=">", show=False, id="app.on-60"),
         Binding("ctrl+t", "new_tab", "New tab", show=False, id="app.new-tab"),
         Binding("ctrl+w", "close", "Close pane or tab", show=False, id="app.close"),
         Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False, id="app.next-tab"),
@@ -85,17 +91,19 @@ class Dashboard(Navigation):
         read_only: bool = False,
         now: Callable[[], float] = time.time,
         settings: Settings | None = None,
+        replay: Replay | None = None,
     ) -> None:
         super().__init__()
+        self.replay = replay
         self.context = context
         self.read_only = read_only
         self.notice = notice
-        self.now = now
+        self.now = now if replay is None else replay.now
         self._first_graph = graph
         self._settings = settings or Settings()
         self.store = Store(self._store_changed)
-        self.client = AsyncClient(context)
-        self.connection = Connection(self.client, self.store, now)
+        self.client = AsyncClient(context) if replay is None else replay
+        self.connection = Connection(self.client, self.store, self.now)
         self._refresh_timer: Timer | None = None
         self._refreshed_at = 0.0
 
@@ -134,21 +142,48 @@ class Dashboard(Navigation):
 
     async def switch_context(self, context: Context) -> None:
         """Show another daemon: a new connection, an empty picture, the home page in every pane."""
-        self.workers.cancel_group(self, "connection")
         for deck in self.decks:
             for pane in deck.panes:
                 pane.suspend()
         old = self.client
         self.context = context
-        self.store = Store(self._store_changed)
         self.client = AsyncClient(context)
-        self.connection = Connection(self.client, self.store, self.now)
-        self.run_worker(self.connection.run(), group="connection", exit_on_error=True)
+        self._start_afresh()
         for deck in self.decks:
             for pane in deck.panes:
                 await pane.reset(GraphsView())
         self.deck.show()
         await old.aclose()
+        self.show_frame()
+
+    def _start_afresh(self) -> None:
+        """An empty picture, and a connection that fills it."""
+        self.workers.cancel_group(self, "connection")
+        self.store = Store(self._store_changed)
+        self.connection = Connection(self.client, self.store, self.now)
+        self.run_worker(self.connection.run(), group="connection", exit_on_error=True)
+
+    def action_play(self) -> None:
+        """Stop or go on with a replay."""
+        if self.replay is None:
+            self.notify("time travel is for recordings: dynamoctl record GRAPH -o FILE, then dynamo-tui --replay FILE")
+            return
+        self.replay.pause(self.replay.playing)
+        self.show_frame()
+
+    def action_travel(self, seconds: float) -> None:
+        """Set a replay's clock back or on, and show everything as it was then."""
+        if self.replay is None:
+            self.action_play()
+            return
+        self.replay.set(self.replay.now() + seconds)
+        views = self.views
+        for view in views:
+            view.hidden()
+            view.forget()
+        self._start_afresh()
+        for view in views:
+            view.shown()
         self.show_frame()
 
     # -- what is on screen ----------------------------------------------------------------------------------
@@ -186,8 +221,10 @@ class Dashboard(Navigation):
         notes = [self.tab_note] if self.tab_note else []
         if view.filter:
             notes.append(f"/{view.filter}")
-        if self.read_only:
+        if self.read_only and self.replay is None:
             notes.append("read-only")
+        if self.replay is not None:
+            notes.append(("▶ " if self.replay.playing else "‖ ") + self.replay.place)
         base = self.screen_stack[0]
         base.query_one(TitleBar).show(view.crumbs, notes, self.store, self.context.name)
         banner = base.query_one("#banner", Label)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from textual.app import App
 
 from dynamo_tui.client import calls
-from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.contexts import Context
 from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui.operations import NotPossible, Operation, Operations
 from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, Store
 
 
@@ -20,7 +20,7 @@ class Changes(App[int]):
     """Actions on the graph that the page is about. The dashboard fills in the rest."""
 
     store: Store
-    client: AsyncClient
+    client: Source
     context: Context
     read_only: bool
 

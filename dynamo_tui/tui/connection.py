@@ -13,10 +13,10 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from dynamo_tui.client import calls, streams
-from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.errors import ClientError, Gone
 from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.resume import ConnectionState, Resumption
+from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, Link, Store
 from dynamod.schema import KvDecision, KvSnapshot, Page
 
@@ -32,7 +32,7 @@ KV_WINDOW_S = 60.0
 class Connection:
     """Feeds a store from one daemon."""
 
-    def __init__(self, client: AsyncClient, store: Store, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: Source, store: Store, now: Callable[[], float] = time.time) -> None:
         self.client = client
         self.store = store
         self.now = now

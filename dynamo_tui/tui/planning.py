@@ -11,7 +11,7 @@ import click
 from dynamo_tui.cli.commands.plan import plan_lines
 from dynamo_tui.cli.targets import Source, TargetCommand, target_options
 from dynamo_tui.client import calls
-from dynamo_tui.client.aio import AsyncClient
+from dynamo_tui.tui.source import Source as Api
 from dynamod.schema import Plan
 
 
@@ -31,7 +31,7 @@ def parse(words: Sequence[str]) -> Source:
     return source
 
 
-async def make_plan(client: AsyncClient, source: Source, project: str) -> Plan:
+async def make_plan(client: Api, source: Source, project: str) -> Plan:
     """Inspect the graph in its own interpreter and ask the daemon what a submit would do.
 
     Raises:

@@ -93,6 +93,9 @@ class View(Widget):
         self.is_shown = False
         self.workers.cancel_group(self, FEEDS)
 
+    def forget(self) -> None:
+        """Drop what is held beside the store: the clock was set to another time."""
+
     def set_filter(self, text: str) -> None:
         self.filter = text
         self.apply_filter(text)

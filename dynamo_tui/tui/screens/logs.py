@@ -152,6 +152,10 @@ class LogsView(View):
             self.run_worker(self._follow_lines(), group=FEEDS)
         self._show_status()
 
+    def forget(self) -> None:
+        self.buffer.clear()
+        self.log_view.follow(True)
+
     @on(LogView.ReachedTop)
     def _fetch_older(self) -> None:
         if not self._fetching and len(self.buffer):

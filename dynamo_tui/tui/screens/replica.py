@@ -110,6 +110,9 @@ class ReplicaView(View):
         self.logs.hidden()
         super().hidden()
 
+    def forget(self) -> None:
+        self.logs.forget()
+
     def focus_main(self) -> None:
         self.screen.set_focus(self.query_one("#facts-scroll"))
 

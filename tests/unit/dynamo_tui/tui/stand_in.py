@@ -88,6 +88,10 @@ class StandIn:
         get = {
             "/v1/info": lambda r: answer(msgspec.structs.replace(world.INFO, last_seq=self.events[-1].seq)),
             "/v1/graphs": lambda r: answer(Page(items=list(self.graphs.values()))),
+            "/v1/graphs/{graph}": lambda r: answer(self.graphs[r.path_params["graph"]]),
+            "/v1/graphs/{graph}/replicas": lambda r: answer(
+                Page(items=[x for x in self.replicas.values() if x.graph == r.path_params["graph"]])
+            ),
             "/v1/replicas": lambda r: answer(Page(items=list(self.replicas.values()))),
             "/v1/replicas/{id}/why": lambda r: answer(world.why(self.replicas[r.path_params["id"]])),
             "/v1/events": self._past_events,
