@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,23 @@ async def test_progress_of_a_long_start_and_system_routes(cell: Cell, tmp_path: 
         assert "# TYPE" in (await client.get("/metrics")).text
         assert (await client.get("/other")).status_code == 404
         assert (await client.post("/healthz")).status_code == 405
+
+
+async def test_replicas_that_share_an_environment_each_get_a_system_port(cell: Cell) -> None:
+    port = free_port()
+    system = {
+        "DYNAMO_SYSTEM_APP_ENABLED": "true",
+        "DYNAMO_SYSTEM_APP_HOST": "127.0.0.1",
+        "DYNAMO_SYSTEM_APP_PORT": str(port),
+    }
+    for _ in range(2):
+        await (await start(cell, "Worker", **system)).ready()
+    assert f"health and metrics on port {port}" in cell.replicas[0].output
+    found = re.search(r"health and metrics on port (\d+)", cell.replicas[1].output)
+    assert found is not None
+    assert int(found[1]) != port
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"http://127.0.0.1:{found[1]}/readyz")).status_code == 200
 
 
 async def test_a_signal_during_the_start_ends_it_cleanly(cell: Cell, tmp_path: Path) -> None:

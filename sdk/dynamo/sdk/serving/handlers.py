@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -40,8 +39,8 @@ def request_handler(endpoint: Endpoint, instance: object) -> tuple[Handler, Any]
     if not _is_async(bound):
         call = _awaited(call)
     kind = endpoint.request_type
-    if kind is None or not takes_payload or _plain(kind):
-        return call, None
+    if not takes_payload or not _mentions_model(kind):
+        return call, None  # such annotations are for readers: payloads pass as they are
     if _converted_by_runtime(kind):
         return call, kind
     return _converting(call, _adapter(kind)), None
@@ -84,18 +83,8 @@ async def _value(value: Any) -> Any:
     return value
 
 
-def _plain(kind: Any) -> bool:
-    """Annotations that old graphs wrote for readers: payloads pass as they are."""
-    origin = typing.get_origin(kind) or kind
-    return origin in (Any, object, str, bytes, int, float, bool, dict, list, tuple, set) and not _mentions_model(kind)
-
-
 def _mentions_model(kind: Any) -> bool:
-    return _is_model(kind) or any(_mentions_model(part) for part in typing.get_args(kind))
-
-
-def _is_model(kind: Any) -> bool:
-    return hasattr(kind, "model_validate") or _converted_by_runtime(kind)
+    return _converted_by_runtime(kind) or any(_mentions_model(part) for part in typing.get_args(kind))
 
 
 def _converted_by_runtime(kind: Any) -> bool:
@@ -109,14 +98,12 @@ def _converted_by_runtime(kind: Any) -> bool:
 
 def _adapter(kind: Any) -> Callable[[Any], Any]:
     """A converter for unions, annotated types and containers of models."""
-    if isinstance(kind, type | types.GenericAlias | types.UnionType) or typing.get_origin(kind) is not None:
-        from pydantic import TypeAdapter
+    from pydantic import TypeAdapter
 
-        adapter = TypeAdapter(kind)
-        return lambda payload: (
-            adapter.validate_json(payload) if isinstance(payload, str | bytes) else adapter.validate_python(payload)
-        )
-    return lambda payload: payload
+    adapter = TypeAdapter(kind)
+    return lambda payload: (
+        adapter.validate_json(payload) if isinstance(payload, str | bytes) else adapter.validate_python(payload)
+    )
 
 
 def _converting(call: Handler, convert: Callable[[Any], Any]) -> Handler:

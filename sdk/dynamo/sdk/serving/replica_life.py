@@ -230,10 +230,16 @@ class Replica:
         if self._environ.get("DYNAMO_SYSTEM_APP_ENABLED", "").lower() not in ("1", "true", "yes"):
             return
         from dynamo.sdk.serving.system_app import SystemApp
-        from dynamo.sdk.serving.web_server import bind
+        from dynamo.sdk.serving.web_server import PortInUse, bind
 
         host = self._environ.get("DYNAMO_SYSTEM_APP_HOST") or "0.0.0.0"  # noqa: S104 - orchestrators probe from outside
-        listening = bind(host, read_port(self._environ, "DYNAMO_SYSTEM_APP_PORT", 0))
+        port = read_port(self._environ, "DYNAMO_SYSTEM_APP_PORT", 0)
+        try:
+            listening = bind(host, port)
+        except PortInUse as error:
+            # In a container the port is this replica's alone; on one host, replicas share their environment.
+            logger.warning("%s; taking a free one for health and metrics", error)
+            listening = bind(host, 0)
         app = SystemApp(self._alive, self._is_ready, runtime.metrics, self.service.author_system_app)
         self._system = await self._serve_web(tasks, app, listening)
         logger.info("health and metrics on port %d", self._system.port)

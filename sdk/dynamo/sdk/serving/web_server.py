@@ -19,6 +19,13 @@ logger = logging.getLogger(__name__)
 _START_TIMEOUT = 60.0
 
 
+class PortInUse(ConfigError):
+    """Somebody else listens there."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"cannot listen on {host}:{port}: the port is in use; choose another one with --port")
+
+
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A socket that listens there; port 0 takes any free one.
 
@@ -26,7 +33,8 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         shared: other workers of the same service listen on this port; the kernel spreads connections.
 
     Raises:
-        ConfigError: the address cannot be used; the message says why.
+        PortInUse: somebody else listens there.
+        ConfigError: the address cannot be used for another reason.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -38,11 +46,11 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     if exclusive is not None:
         exclusive.close()
     elif port and not shared:
-        raise ConfigError(f"cannot listen on {host}:{port}: the port is in use; choose another one with --port")
+        raise PortInUse(host, port)
     # Workers that are started later can join on the port only if the first one allowed it.
     bound = _bind(family, address, reuse_port=True)
     if bound is None:
-        raise ConfigError(f"cannot listen on {host}:{port}: the port is in use; choose another one with --port")
+        raise PortInUse(host, port)
     return bound
 
 

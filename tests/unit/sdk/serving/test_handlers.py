@@ -25,6 +25,10 @@ class Data:
     text: str
 
 
+class Plain:
+    """No model, and nothing that could be converted to."""
+
+
 @service
 class Everything:
     @endpoint()
@@ -44,6 +48,10 @@ class Everything:
 
     @endpoint()
     async def anything(self, req):
+        return req
+
+    @endpoint()
+    async def foreign(self, req: Plain):
         return req
 
     @endpoint()
@@ -92,7 +100,7 @@ def test_models_are_left_to_the_runtime_to_convert_and_generators_stay_bare() ->
 
 
 async def test_other_annotations_pass_payloads_as_they_are() -> None:
-    for name in ("text", "anything"):
+    for name in ("text", "anything", "foreign"):
         handler, kind = of(name)
         assert kind is None
         assert await handler({"any": 1}) == {"any": 1}
