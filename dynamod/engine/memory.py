@@ -16,7 +16,10 @@ class Memory:
         self.revisions: dict[str, dict[int, RevisionRecord]] = {graph.id: {} for graph in stored.graphs}
         for revision in stored.revisions:
             self.revisions[revision.graph_id][revision.number] = revision
-        self.replicas: dict[str, ReplicaRecord] = {replica.id: replica for replica in stored.replicas}
+        self.replicas: dict[str, ReplicaRecord] = {}
+        self._by_graph: dict[str, dict[str, ReplicaRecord]] = {}
+        for replica in stored.replicas:
+            self.put_replica(replica)
         self.claims: dict[tuple[str, int], ClaimRecord] = {(claim.uuid, claim.slot): claim for claim in stored.claims}
 
     def find(self, project: str, name: str) -> GraphRecord | None:
@@ -37,7 +40,16 @@ class Memory:
         return found
 
     def of_graph(self, graph_id: str) -> list[ReplicaRecord]:
-        return [replica for replica in self.replicas.values() if replica.graph_id == graph_id]
+        return list(self._by_graph.get(graph_id, {}).values())
+
+    def put_replica(self, record: ReplicaRecord) -> None:
+        self.replicas[record.id] = record
+        self._by_graph.setdefault(record.graph_id, {})[record.id] = record
+
+    def drop_replica(self, replica_id: str) -> None:
+        record = self.replicas.pop(replica_id, None)
+        if record is not None:
+            self._by_graph[record.graph_id].pop(replica_id, None)
 
     def target(self, graph: GraphRecord) -> RevisionRecord:
         return self.revisions[graph.id][graph.revision]
@@ -51,5 +63,5 @@ class Memory:
     def forget_graph(self, graph_id: str) -> None:
         self.graphs.pop(graph_id, None)
         self.revisions.pop(graph_id, None)
-        for replica in self.of_graph(graph_id):
-            del self.replicas[replica.id]
+        for replica_id in self._by_graph.pop(graph_id, {}):
+            self.replicas.pop(replica_id, None)

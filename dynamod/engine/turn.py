@@ -122,9 +122,9 @@ class Turn:
             memory.revisions.setdefault(self._graph_id, {}).update(self._revisions)
         for replica_id, record in self._replicas.items():
             if record is None:
-                memory.replicas.pop(replica_id, None)
+                memory.drop_replica(replica_id)
             else:
-                memory.replicas[replica_id] = record
+                memory.put_replica(record)
         for key, claim in self._claims.items():
             if claim is None:
                 memory.claims.pop(key, None)
