@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from dynamod.drivers.base import Driver, Launch, LaunchError, NeverStarted, Running, Unproved
+from dynamod.drivers.process import ProcessDriver
+from dynamod.schema import locations
+from tests.integration.drivers.conformance import DriverConformance, Ends
+
+
+class TestProcessDriver(DriverConformance):
+    def make(self, base: Path, ends: Ends) -> Driver:
+        return ProcessDriver(locations(base), ends)
+
+    def launch(self, base: Path, replica_id: str, run: int, script: str) -> Launch:
+        env = {"PATH": "/usr/bin:/bin", "DYN_REPLICA_ID": f"{base}-{replica_id}"}
+        return Launch(replica_id, run, ["/bin/sh", "-c", script], env, str(base))
+
+    async def kill_abruptly(self, running: Running) -> None:
+        os.kill(running.pid, signal.SIGKILL)
+
+    async def test_a_launch_that_was_cut_off_can_never_happen(self, tmp_path: Path) -> None:
+        """The engine died between writing the launch file and starting the shim; a late shim must find nothing."""
+        directory = locations(tmp_path).replica_dir("a")
+        directory.mkdir(parents=True)
+        (directory / "launch-3").write_bytes(b"\0/bin/sh\0-c\0exit 0")
+        driver = self.make(tmp_path, Ends())
+        assert await driver.recover("a", 3) == NeverStarted(3)
+        assert not (directory / "launch-3").exists()
+        await driver.close()
+
+    async def test_a_held_lock_proves_nothing_and_blocks_a_start(self, tmp_path: Path) -> None:
+        directory = locations(tmp_path).replica_dir("a")
+        directory.mkdir(parents=True)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        driver = self.make(tmp_path, Ends())
+        try:
+            assert isinstance(await driver.recover("a", 1), Unproved)
+            with pytest.raises(LaunchError, match="another copy"):
+                await driver.start(self.launch(tmp_path, "a", 2, "exit 0"))
+        finally:
+            os.close(lock)
+            await driver.close()
