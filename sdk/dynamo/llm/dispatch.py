@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from dynamo.runtime.client import Client
     from dynamo.runtime.response import ResponseStream
 
+PROGRESS_TOKENS = 128
+"""Generated tokens between two reports of a request's growth."""
+
 MAX_ATTEMPTS = 4
 """Workers tried for one request before its first token."""
 
@@ -43,6 +46,7 @@ class Dispatcher:
         tried: list[int] = []
         begun = False
         request_id = planned.request.request_id
+        generated, told = 0, PROGRESS_TOKENS
         try:
             while True:
                 stream = None
@@ -54,6 +58,10 @@ class Dispatcher:
                             begun = True
                             self._planner.first_token(request_id, output.cached_tokens)
                         yield output
+                        generated += len(output.token_ids)
+                        if generated >= told:
+                            told = generated + PROGRESS_TOKENS
+                            self._planner.progressed(request_id, generated)
                         if output.finish_reason is not None:
                             return
                     raise GenerationFailed("The worker ended the answer without a finish.", begun=begun)

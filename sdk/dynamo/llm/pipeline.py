@@ -42,6 +42,10 @@ class Planner(Protocol):
         """The prompt is computed: its prefill no longer weighs on the worker."""
         ...
 
+    def progressed(self, request_id: str, generated_tokens: int) -> None:
+        """So many tokens have been generated: the request holds more blocks than it did. Told now and then."""
+        ...
+
     def done(self, request_id: str) -> None:
         """The request has left its worker, whatever the outcome."""
         ...

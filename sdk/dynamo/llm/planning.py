@@ -42,6 +42,8 @@ class Picker(Protocol):
 
     def first_token(self, request_id: str, cached_tokens: int | None) -> None: ...
 
+    def progressed(self, request_id: str, generated_tokens: int) -> None: ...
+
     def done(self, request_id: str) -> None: ...
 
 
@@ -60,6 +62,9 @@ class AnyWorker:
     def first_token(self, request_id: str, cached_tokens: int | None) -> None:
         """Nobody counts."""
 
+    def progressed(self, request_id: str, generated_tokens: int) -> None:
+        """Nobody counts."""
+
     def done(self, request_id: str) -> None:
         """Nobody counts."""
 
@@ -71,6 +76,7 @@ class LocalPlanner:
         self._preprocessor = preprocessor
         self._picker = picker
         self.first_token = picker.first_token
+        self.progressed = picker.progressed
         self.done = picker.done
 
     async def plan(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[Planned]:
@@ -122,8 +128,9 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     """News of one request for whoever routed it."""
 
     request_id: str
-    event: Literal["first", "done"]
+    event: Literal["first", "progress", "done"]
     cached_tokens: int | None = None
+    generated_tokens: int = 0
 
 
 class Reports(msgspec.Struct):
@@ -136,6 +143,8 @@ class Reports(msgspec.Struct):
         for report in self.reports:
             if report.event == "first":
                 picker.first_token(report.request_id, report.cached_tokens)
+            elif report.event == "progress":
+                picker.progressed(report.request_id, report.generated_tokens)
             else:
                 picker.done(report.request_id)
         return len(self.reports)
@@ -192,6 +201,9 @@ class RemotePlanner:
 
     def first_token(self, request_id: str, cached_tokens: int | None) -> None:
         self._reports.add(Report(request_id=request_id, event="first", cached_tokens=cached_tokens))
+
+    def progressed(self, request_id: str, generated_tokens: int) -> None:
+        self._reports.add(Report(request_id=request_id, event="progress", generated_tokens=generated_tokens))
 
     def done(self, request_id: str) -> None:
         self._reports.add(Report(request_id=request_id, event="done"))

@@ -100,6 +100,8 @@ class RouterService:
         for report in reports.reports:
             if report.event == "first":
                 self.router.first_token(report.request_id, report.cached_tokens)
+            elif report.event == "progress":
+                self.router.progress(report.request_id, report.generated_tokens)
             else:
                 self.router.finished(report.request_id)
         return len(reports.reports)
@@ -150,6 +152,9 @@ class RouterPicker:
 
     def first_token(self, request_id: str, cached_tokens: int | None) -> None:
         self._reports.add(Report(request_id=request_id, event="first", cached_tokens=cached_tokens))
+
+    def progressed(self, request_id: str, generated_tokens: int) -> None:
+        self._reports.add(Report(request_id=request_id, event="progress", generated_tokens=generated_tokens))
 
     def done(self, request_id: str) -> None:
         self._reports.add(Report(request_id=request_id, event="done"))

@@ -74,6 +74,9 @@ class Follow:
     def first_token(self, request_id: str, cached_tokens: int | None) -> None:
         self.told.append(("first", cached_tokens))
 
+    def progressed(self, request_id: str, generated_tokens: int) -> None:
+        self.told.append(("progressed", generated_tokens))
+
     def done(self, request_id: str) -> None:
         self.told.append(("done", request_id))
 
@@ -99,6 +102,20 @@ async def test_a_stream_and_what_the_planner_hears(tmp_path: Path) -> None:
         assert await collect(made, follow, planned(instance)) == [1, 2, 3]
         assert follow.told == [("first", 3), ("done", "r")]
         assert await collect(made, AnyWorker(), planned()) == [1, 2, 3]
+
+
+async def test_a_long_answer_tells_how_it_grows(tmp_path: Path) -> None:
+    async def long(request: EngineRequest) -> AsyncIterator[EngineOutput]:
+        for _ in range(3):
+            yield EngineOutput(token_ids=[1] * 100)
+        yield EngineOutput(finish_reason="length")
+
+    async with cluster(tmp_path) as made:
+        follow = Follow()
+        assert len(await collect(made, follow, planned(await made.worker(long)))) == 300
+    grown = [value for kind, value in follow.told if kind == "progressed"]
+    assert grown
+    assert grown[-1] >= 200
 
 
 async def test_a_worker_lost_before_its_first_token_is_replaced_unnoticed(tmp_path: Path) -> None:
