@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import create_engine, text
 
 from dynamo.sdk.spec import GraphSpec, ServiceSpec
 from dynamod.core.errors import Conflict, Gone, SlowConsumer, StoreError
@@ -72,43 +68,9 @@ async def commit(store: Store, transaction: Transaction) -> list[Event]:
     return await store.commit(transaction, lambda events: None)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A throw-away PostgreSQL server on a Unix socket, where its programs are installed."""
-    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
-        pytest.skip("PostgreSQL is not installed")
-    as_owner: list[str] = []
-    if os.getuid() == 0:
-        known = subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode == 0
-        if not known or not shutil.which("setpriv"):
-            pytest.skip("PostgreSQL refuses to run as root, and there is no user for it")
-        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    base = Path(tempfile.mkdtemp(prefix="dynamod-pg-"))  # not below pytest's directory, which is closed to that user
-    if as_owner:
-        shutil.chown(base, "postgres", "postgres")
-
-    def run(*command: str | Path) -> None:
-        environ = {**os.environ, "HOME": str(base)}
-        subprocess.run([*as_owner, *command], check=True, env=environ, cwd=base, stdout=subprocess.DEVNULL)
-
-    data = base / "data"
-    run("initdb", "-D", data, "-U", "test", "-A", "trust", "-N")
-    settings = f"-k {base} -c listen_addresses= -c fsync=off"
-    run("pg_ctl", "-D", data, "-o", settings, "-l", base / "log", "-w", "start")
-    yield f"postgresql+psycopg://test@/postgres?host={base}"
-    run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    shutil.rmtree(base)
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    url = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    if url is not None:
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
+    url = request.getfixturevalue("empty_postgres") if request.param == "postgresql" else None
     store = await Store.open(tmp_path / "store.db", url)
     yield store
     await store.close()
@@ -232,10 +194,10 @@ async def test_a_slow_subscriber_is_dropped_and_told_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("postgres")
-async def test_one_daemon_per_postgresql_database(postgres: str, tmp_path: Path) -> None:
-    first = await Store.open(tmp_path / "unused.db", postgres)
+async def test_one_daemon_per_postgresql_database(empty_postgres: str, tmp_path: Path) -> None:
+    first = await Store.open(tmp_path / "unused.db", empty_postgres)
     with pytest.raises(StoreError, match="another dynamod"):
-        await Store.open(tmp_path / "unused.db", postgres)
+        await Store.open(tmp_path / "unused.db", empty_postgres)
     await first.close()
 
 
