@@ -64,6 +64,7 @@ class ReplicaSync(Observer):
         self._component = component
         self._mine: dict[str, Routed] = {}
         self._theirs: dict[int, set[str]] = {}
+        self._early: dict[str, Routed] = {}  # theirs, on workers that this router has yet to hear of
         self._publisher = SnapshotPublisher(lambda: [msgspec.to_builtins(routed) for routed in self._mine.values()])
         self._subscriber = SnapshotSubscriber(component.endpoint(ACTIVE_ENDPOINT))
         self._served: ServedEndpoint | None = None
@@ -95,6 +96,11 @@ class ReplicaSync(Observer):
     def others(self) -> int:
         """How many other replicas are heard."""
         return len(self._theirs)
+
+    @property
+    def early(self) -> int:
+        """How many of their requests wait for this router to hear of the worker."""
+        return len(self._early)
 
     # -- what this router does -----------------------------------------------------------------------------------
 
@@ -132,6 +138,10 @@ class ReplicaSync(Observer):
             for lost in [r for r in self._mine.values() if (r.instance, r.dp_rank) == place]:
                 del self._mine[lost.request_id]
                 self._publish(Finished(lost.request_id))
+        elif self._early:
+            for name, routed in list(self._early.items()):
+                if (routed.instance, routed.dp_rank) == (worker.instance, worker.dp_rank):
+                    self._place(name, self._early.pop(name))
 
     def _publish(self, message: Message) -> None:
         if self._publisher.readers:
@@ -157,29 +167,43 @@ class ReplicaSync(Observer):
     def _apply(self, replica: int, known: set[str], message: Any) -> None:
         active = self._router.active
         name = f"{replica:x}/{message.request_id}"
+        early = self._early.get(name)
         if isinstance(message, Routed):
-            worker = Worker(message.instance, message.dp_rank)
-            if worker not in self._router.table:
-                return
-            active.finish(name)
             known.add(name)
-            active.add(
-                name,
-                worker,
-                prompt_tokens=message.prompt_tokens,
-                prefill_blocks=message.prefill_blocks,
-                marks=message.marks,
-            )
-            if message.generated_tokens:
-                active.progress(name, message.generated_tokens)
+            if Worker(message.instance, message.dp_rank) in self._router.table:
+                self._place(name, message)
+            else:
+                self._early[name] = message
         elif isinstance(message, FirstToken):
             active.first_token(name)
+            if early is not None:
+                early.prefill_blocks = 0
         elif isinstance(message, Progressed):
             active.progress(name, message.generated_tokens)
+            if early is not None:
+                early.generated_tokens = message.generated_tokens
         else:
             known.discard(name)
-            active.finish(name)
+            self._drop(name)
+
+    def _place(self, name: str, routed: Routed) -> None:
+        """Count another replica's request as load of its worker."""
+        active = self._router.active
+        active.finish(name)
+        active.add(
+            name,
+            Worker(routed.instance, routed.dp_rank),
+            prompt_tokens=routed.prompt_tokens,
+            prefill_blocks=routed.prefill_blocks,
+            marks=routed.marks,
+        )
+        if routed.generated_tokens:
+            active.progress(name, routed.generated_tokens)
+
+    def _drop(self, name: str) -> None:
+        self._early.pop(name, None)
+        self._router.active.finish(name)
 
     def _forget(self, replica: int) -> None:
         for name in self._theirs.pop(replica, ()):
-            self._router.active.finish(name)
+            self._drop(name)

@@ -11,6 +11,7 @@ import msgspec
 
 from dynamo.llm.kv.feed import KvFeed
 from dynamo.llm.kv.replicas import ReplicaSync
+from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.router_metrics import HIT_RATE_SUBJECT, HitRateEvents, RouterMetrics
 from dynamo.llm.kv.workers import Worker
 from dynamo.runtime.events import SnapshotEvent, SnapshotSubscriber
@@ -76,6 +77,30 @@ async def test_a_new_replica_starts_from_the_snapshot(stage: Stage) -> None:
         assert getattr(two.active, name).tolist() == getattr(one.active, name).tolist()
     await second.close()
     await first.close()
+
+
+async def test_a_replica_may_hear_of_requests_before_their_worker(stage: Stage) -> None:
+    one, two = KvRouter(), KvRouter()
+    one.add_worker(Worker(7))
+    runtimes = [await stage.runtime() for _ in range(2)]
+    syncs = [
+        await ReplicaSync(router, runtime.namespace("ns").component("router")).start()
+        for router, runtime in zip((one, two), runtimes, strict=True)
+    ]
+    await until(lambda: all(sync.others == 1 for sync in syncs))
+    for name in ("kept", "ended"):
+        one.routed(one.find_best(tokens(320), request_id=name))
+    one.first_token("kept", 0)
+    one.progress("kept", 40)
+    one.finished("ended")
+    one.routed(one.find_best(tokens(64, 1), request_id="last"))
+    await until(lambda: syncs[1].early == 2)
+    two.add_worker(Worker(7))
+    assert len(two.active) == 2
+    assert two.active.held_blocks[two.table.slot(Worker(7))] == one.active.held_blocks[one.table.slot(Worker(7))]
+    assert two.active.prefill_blocks[two.table.slot(Worker(7))] == 4
+    for sync in syncs:
+        await sync.close()
 
 
 async def entries_of(events: AsyncIterator[SnapshotEvent]) -> list[dict[str, Any]]:
