@@ -276,9 +276,8 @@ async def test_workers_of_one_service_share_a_port_and_strangers_do_not(cell: Ce
     switches.write_text("step 1 step 2 step 3")
     port = str(free_port())
     first = await start(cell, "Loads", SWITCHES=str(switches), DYNAMO_PORT=port)
-    await first.ready()
     second = await start(cell, "Loads", SWITCHES=str(switches), DYNAMO_PORT=port)
-    await second.ready()
+    await asyncio.gather(first.ready(), second.ready())
     stranger = await start(cell, "Front", DYNAMO_PORT=port)
     assert await stranger.exit_code() == 2
     assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in stranger.output

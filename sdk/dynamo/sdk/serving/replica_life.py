@@ -19,9 +19,7 @@ import msgspec
 from dynamo.runtime import DistributedRuntime
 from dynamo.runtime.bindings.bound import BoundLease, bind
 from dynamo.runtime.errors import DiscoveryError
-from dynamo.runtime.keys import replicas_prefix
 from dynamo.runtime.settings import from_environment
-from dynamo.runtime.status import decode_status
 from dynamo.sdk.client import DependencyClient
 from dynamo.sdk.config import own_keys, read_port
 from dynamo.sdk.context import dynamo_context
@@ -33,6 +31,7 @@ from dynamo.sdk.serving.construction import constructor_arguments
 from dynamo.sdk.serving.deployment import deployed_once, deployment_id
 from dynamo.sdk.serving.handlers import request_handler
 from dynamo.sdk.serving.health import HEALTHY, HealthCheck, HealthMonitor, Verdict
+from dynamo.sdk.serving.listening import PortInUse, listen, listen_beside_siblings
 from dynamo.sdk.serving.reporting import Reporter, set_reporter
 
 if TYPE_CHECKING:
@@ -202,7 +201,6 @@ class Replica:
             return ""
         from dynamo.sdk.serving.http_app import build_app
         from dynamo.sdk.serving.request_scope import RequestScope
-        from dynamo.sdk.serving.web_server import bind
 
         said = self.service.config
         # Whoever starts replicas has weighed what the service asks for already: the environment comes first.
@@ -210,36 +208,27 @@ class Replica:
         asked = DEFAULT_HTTP_PORT if said.http_port is None else said.http_port
         port = read_port(self._environ, "DYNAMO_PORT", asked)
         app = build_app(self.service, self._instance)
-        listening = bind(host, port, shared=port != 0 and await self._sibling_listens(runtime, port))
+        listening = await listen_beside_siblings(runtime, self.service.name, host, port)
         websockets = any("WebSocket" in type(route).__name__ for route in app.routes)
         scoped = RequestScope(app, self.service.name, runtime.metrics)
         self._http = await self._serve_web(tasks, scoped, listening, websockets=websockets)
         reachable = self._environ.get("DYN_TCP_HOST") or "127.0.0.1" if host in _WILDCARDS else host
         return f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{self._http.port}"
 
-    async def _sibling_listens(self, runtime: DistributedRuntime, port: int) -> bool:
-        """Whether another worker of this very service listens on the port, so that both may share it."""
-        snapshot = await runtime.discovery.get_prefix(replicas_prefix(runtime.scope))
-        statuses = [decode_status(item.value) for item in snapshot.items]
-        return any(
-            s.service == self.service.name and s.pid != os.getpid() and s.http.endswith(f":{port}") for s in statuses
-        )
-
     async def _start_system_server(self, tasks: asyncio.TaskGroup, runtime: DistributedRuntime) -> None:
         """`/healthz`, `/readyz` and `/metrics`, from before the constructor on, where the environment asks for it."""
         if self._environ.get("DYNAMO_SYSTEM_APP_ENABLED", "").lower() not in ("1", "true", "yes"):
             return
         from dynamo.sdk.serving.system_app import SystemApp
-        from dynamo.sdk.serving.web_server import PortInUse, bind
 
         host = self._environ.get("DYNAMO_SYSTEM_APP_HOST") or "0.0.0.0"  # noqa: S104 - orchestrators probe from outside
         port = read_port(self._environ, "DYNAMO_SYSTEM_APP_PORT", 0)
         try:
-            listening = bind(host, port)
+            listening = listen(host, port)
         except PortInUse as error:
             # In a container the port is this replica's alone; on one host, replicas share their environment.
             logger.warning("%s; taking a free one for health and metrics", error)
-            listening = bind(host, 0)
+            listening = listen(host, 0)
         app = SystemApp(self._alive, self._is_ready, runtime.metrics, self.service.author_system_app)
         self._system = await self._serve_web(tasks, app, listening)
         logger.info("health and metrics on port %d", self._system.port)

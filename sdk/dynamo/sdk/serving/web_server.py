@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Iterator
@@ -12,64 +11,9 @@ from typing import Any
 
 import uvicorn
 
-from dynamo.sdk.errors import ConfigError
-
 logger = logging.getLogger(__name__)
 
 _START_TIMEOUT = 60.0
-
-
-class PortInUse(ConfigError):
-    """Somebody else listens there."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"cannot listen on {host}:{port}: the port is in use; choose another one with --port")
-
-
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket that listens there; port 0 takes any free one.
-
-    Args:
-        shared: other workers of the same service listen on this port; the kernel spreads connections.
-
-    Raises:
-        PortInUse: somebody else listens there.
-        ConfigError: the address cannot be used for another reason.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise ConfigError(f"cannot listen on {host}: {error.strerror}") from None
-    exclusive = _bind(family, address, reuse_port=False) if port else None
-    if exclusive is not None:
-        exclusive.close()
-    elif port and not shared:
-        raise PortInUse(host, port)
-    # Workers that are started later can join on the port only if the first one allowed it.
-    bound = _bind(family, address, reuse_port=True)
-    if bound is None:
-        raise PortInUse(host, port)
-    return bound
-
-
-def _bind(family: int, address: Any, *, reuse_port: bool) -> socket.socket | None:
-    """None when somebody else has the port."""
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(address)
-        made.listen(2048)
-    except OSError as error:
-        made.close()
-        if error.errno == errno.EADDRINUSE:
-            return None
-        raise ConfigError(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from None
-    made.setblocking(False)
-    return made
 
 
 class _Uvicorn(uvicorn.Server):
