@@ -18,7 +18,7 @@ import openai
 
 from tests.e2e.llm.graph import RunningGraph, running
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
 PREFIXES = 6
 PREFIX_TOKENS = 320

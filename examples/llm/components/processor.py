@@ -20,7 +20,10 @@ class Processor:
     async def start(self) -> None:
         self.catalogue = Catalogue(server_context.runtime)
         await self.catalogue.start()
-        self.picker = RouterPicker(self.router.route, self.router.report) if self.router else AnyWorker()
+        if self.router:
+            self.picker = RouterPicker(await self.router.route.client(), await self.router.report.client())
+        else:
+            self.picker = AnyWorker()
 
     @endpoint()
     async def plan(self, call: PlanCall) -> PlanAnswer:

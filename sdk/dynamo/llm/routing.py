@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import msgspec
 
@@ -26,9 +26,13 @@ from dynamo.llm.planning import Report, Reports, ReportSender
 
 if TYPE_CHECKING:
     from dynamo.runtime import DistributedRuntime
+    from dynamo.runtime.client import Client
     from dynamo.runtime.component import Component
 
 RETRY_AFTER = 1.0
+
+SHARES = 16
+"""Groups of requests that are spread over router replicas."""
 
 
 class RouteCall(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -123,11 +127,15 @@ def decide(router: KvRouter, call: RouteCall) -> Decision:
 
 
 class RouterPicker:
-    """A `Picker` that asks a router: `route` and `tell` call those of a `RouterService`."""
+    """A `Picker` that asks a router: `route` and `report` are clients of those endpoints of a `RouterService`.
 
-    def __init__(self, route: Callable[[RouteCall], Awaitable[Any]], tell: Callable[[Reports], Awaitable[Any]]) -> None:
+    With several router replicas, a request and the reports of it go to the same one, which counts it.
+    """
+
+    def __init__(self, route: Client, report: Client) -> None:
         self._route = route
-        self._reports = ReportSender(tell)
+        self._report = report
+        self._senders: dict[str, ReportSender] = {}
 
     async def pick(
         self, request: EngineRequest, *, without: frozenset[int], overrides: dict[str, Any] | None
@@ -140,7 +148,8 @@ class RouterPicker:
             without=sorted(without),
             overrides=overrides,
         )
-        answer = msgspec.convert(await self._route(call), RouteAnswer)
+        stream = await self._route.sticky(call, self._key(request.request_id))
+        answer = msgspec.convert(await stream.one(), RouteAnswer)
         if answer.invalid:
             raise RequestError(f"router: {answer.invalid}", param="router", code="invalid_value")
         if answer.busy:
@@ -151,13 +160,30 @@ class RouterPicker:
         return Planned(request=chosen, instance_id=answer.instance_id, overrides=overrides)
 
     def first_token(self, request_id: str, cached_tokens: int | None) -> None:
-        self._reports.add(Report(request_id=request_id, event="first", cached_tokens=cached_tokens))
+        self._add(Report(request_id=request_id, event="first", cached_tokens=cached_tokens))
 
     def progressed(self, request_id: str, generated_tokens: int) -> None:
-        self._reports.add(Report(request_id=request_id, event="progress", generated_tokens=generated_tokens))
+        self._add(Report(request_id=request_id, event="progress", generated_tokens=generated_tokens))
 
     def done(self, request_id: str) -> None:
-        self._reports.add(Report(request_id=request_id, event="done"))
+        self._add(Report(request_id=request_id, event="done"))
 
     async def close(self) -> None:
-        await self._reports.close()
+        """Send what is left."""
+        for sender in self._senders.values():
+            await sender.close()
+
+    def _key(self, request_id: str) -> str:
+        """Requests of one key share a router, and their reports a message."""
+        return str(crc32(request_id.encode()) % SHARES)
+
+    def _add(self, report: Report) -> None:
+        key = self._key(report.request_id) if len(self._report.instance_ids()) > 1 else ""
+        sender = self._senders.get(key)
+        if sender is None:
+
+            async def send(reports: Reports) -> None:
+                await (await self._report.sticky(reports, key)).one()
+
+            sender = self._senders[key] = ReportSender(send)
+        sender.add(report)

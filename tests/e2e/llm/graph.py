@@ -71,7 +71,7 @@ class RunningGraph:
         snapshot = await self.runtime.discovery.get_prefix(replicas_prefix(SCOPE))
         return {status.replica_id: status for status in (decode_status(item.value) for item in snapshot.items)}
 
-    async def ready(self, replica: str, seconds: float = 240.0) -> ReplicaStatus:
+    async def ready(self, replica: str, seconds: float = 600.0) -> ReplicaStatus:
         """Its status once it is ready. A replica that ends instead is an error with its last lines."""
         async with asyncio.timeout(seconds):
             while True:

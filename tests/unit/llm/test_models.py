@@ -1,0 +1,62 @@
+"""Models by discovery: published, listed, loaded, and gone with their worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dynamo.llm.engines.base import ModelCard
+from dynamo.llm.errors import ModelError, UnknownModel
+from dynamo.llm.models import Catalogue
+from dynamo.llm.registration import ModelSet, ModelType, publish_model, register_llm
+from tests.unit.llm.test_dispatch import cluster
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_registered_model_can_be_loaded_until_its_worker_leaves(tmp_path: Path, model_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        worker, frontend = await made.connect(), await made.connect()
+        catalogue = Catalogue(frontend)
+        await catalogue.start()
+        with pytest.raises(UnknownModel, match="served here: none yet"):
+            await catalogue.load("mine")
+        endpoint = worker.namespace("n").component("c").endpoint("generate")
+        await register_llm(ModelType.Backend, endpoint, str(model_path), "mine", kv_cache_block_size=32)
+        assert await catalogue.set.wait_for("mine", 10)
+        first, second = await asyncio.gather(catalogue.load("mine"), catalogue.load("mine"))
+        assert first is second
+        card = first.card
+        assert (card.namespace, card.component, card.block_size, card.context_length) == ("n", "c", 32, 512)
+        assert card.eos_token_ids == [1, 3]
+        await worker.shutdown()
+        await until(lambda: not catalogue.set.names())
+        with pytest.raises(UnknownModel):
+            await catalogue.load("mine")
+
+
+async def test_adapters_are_names_of_their_own(tmp_path: Path, model_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        runtime = await made.connect()
+        models = ModelSet(runtime)
+        await models.start()
+        await publish_model(runtime, ModelCard(name="base", model_path=str(model_path), loras=["base-fr"]))
+        assert await models.wait_for("base-fr", 10)
+        assert set(models.names()) == {"base", "base-fr"}
+        found = models.card("base-fr")
+        assert found is not None
+        assert found.name == "base"
+
+
+async def test_a_model_needs_its_directory(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        endpoint = (await made.connect()).namespace("n").component("c").endpoint("generate")
+        with pytest.raises(ModelError, match="no such directory"):
+            await register_llm(ModelType.Chat, endpoint, str(tmp_path / "nothing"))

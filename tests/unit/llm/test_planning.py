@@ -1,0 +1,110 @@
+"""Planning across a process boundary, without the process: calls are encoded and decoded as the wire does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from dynamo.llm.engines.base import EngineRequest
+from dynamo.llm.errors import ContextLengthExceeded, RequestError
+from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, decode
+from dynamo.llm.pipeline import Planned
+from dynamo.llm.planning import LocalPlanner, PlanCall, RemotePlanner, Reports, answer_plan
+from dynamo.llm.preprocessor import Preprocessor
+
+
+class Third:
+    """Picks instance 3, or 4 when 3 is to be avoided."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, int | None]] = []
+
+    async def pick(
+        self, request: EngineRequest, *, without: frozenset[int], overrides: dict[str, Any] | None
+    ) -> Planned:
+        return Planned(request=request, instance_id=4 if 3 in without else 3, overrides=overrides)
+
+    def first_token(self, request_id: str, cached_tokens: int | None) -> None:
+        self.told.append(("first", request_id, cached_tokens))
+
+    def progressed(self, request_id: str, generated_tokens: int) -> None:
+        self.told.append(("progress", request_id, generated_tokens))
+
+    def done(self, request_id: str) -> None:
+        self.told.append(("done", request_id, None))
+
+
+def wired(value: Any, kind: Any) -> Any:
+    return msgspec.convert(msgspec.msgpack.decode(msgspec.msgpack.encode(value)), kind)
+
+
+@pytest.fixture
+def picker() -> Third:
+    return Third()
+
+
+@pytest.fixture
+def remote(preprocessor: Preprocessor, picker: Third) -> RemotePlanner:
+    local = LocalPlanner(preprocessor, picker)
+
+    async def call(call: PlanCall) -> Any:
+        return msgspec.to_builtins(await answer_plan(local, wired(call, PlanCall)))
+
+    async def report(reports: Reports) -> int:
+        return wired(reports, Reports).tell(picker)
+
+    return RemotePlanner(call, report)
+
+
+def chat(**fields: Any) -> ChatRequest:
+    return decode(json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], **fields}), ChatRequest)
+
+
+async def test_a_plan_is_the_same_here_and_there(
+    remote: RemotePlanner, preprocessor: Preprocessor, picker: Third
+) -> None:
+    request = chat(n=2, seed=3, stop_token_ids=[7], router={"mode": "random"})
+    here = await LocalPlanner(preprocessor, picker).plan(request, "r")
+    there = await remote.plan(request, "r")
+    assert there == here
+    assert [(p.instance_id, p.overrides) for p in there] == [(3, {"mode": "random"})] * 2
+    again = await remote.again(there[0], frozenset({3}))
+    assert (again.instance_id, again.request) == (4, there[0].request)
+
+
+async def test_a_refusal_keeps_its_field_and_code(remote: RemotePlanner) -> None:
+    request = decode(json.dumps({"model": "tiny", "prompt": [5] * 600}), CompletionRequest)
+    with pytest.raises(RequestError) as caught:
+        await remote.plan(request, "r")
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    assert not isinstance(caught.value, ContextLengthExceeded)
+
+
+async def test_reports_arrive_together_and_in_order(remote: RemotePlanner, picker: Third) -> None:
+    remote.first_token("a", 16)
+    remote.progressed("a", 128)
+    remote.done("a")
+    await remote.close()
+    assert picker.told == [("first", "a", 16), ("progress", "a", 128), ("done", "a", None)]
+
+
+async def test_a_long_prompt_does_not_stop_the_loop(remote: RemotePlanner) -> None:
+    """It is tokenised in a thread: meanwhile other tasks get their turns."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    request = decode(json.dumps({"model": "tiny", "prompt": "word " * 200_000}), CompletionRequest)
+    with pytest.raises(RequestError):
+        await remote.plan(request, "r")
+    counting.cancel()
+    assert turns > 100
