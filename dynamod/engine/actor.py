@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections import deque
 from collections.abc import Callable
 
@@ -71,7 +72,11 @@ class GraphActor:
         while True:
             self._dirty.clear()
             async with self.lock:
-                look_again_at = await self._settle()
+                try:
+                    look_again_at = await self._settle()
+                except Exception:  # a bug in one turn must not leave the graph without an owner
+                    log.exception("graph %s: a turn failed", self.graph_id)
+                    look_again_at = self.core.now() + _STORE_RETRY
             async with self._turned:
                 self._turned.notify_all()
             if self.gone:
@@ -181,6 +186,7 @@ class GraphActor:
             effects.append(lambda: driver.kill(record.id))
         elif step.kind is OperationKind.REMOVE:
             turn.remove_replica(record.id)
+            effects.append(lambda: self._clear_sockets(record.id))
             if turn.graph.goal is Goal.REMOVE:  # a replaced replica's log stays for whoever asks why it was replaced
                 effects.append(lambda: self._forget(driver, record.id))
 
@@ -250,6 +256,11 @@ class GraphActor:
         if record.run != run or not record.state.holds_process:
             return record
         return transitions.launch_failed(record, text, self._restart_policy(record), now, self.core.chance())
+
+    def _clear_sockets(self, replica_id: str) -> None:
+        directory = sockets_dir(self.core.where, replica_id)
+        work = asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        self.core.tasks.start(work, f"clear the sockets of {replica_id}")
 
     def _forget(self, driver: Driver, replica_id: str) -> None:
         self.core.tasks.start(driver.remove(replica_id), f"remove {replica_id}")

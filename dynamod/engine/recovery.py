@@ -45,8 +45,9 @@ async def _keep_looking(actor: GraphActor, watch: StatusWatch, record: ReplicaRe
 def _tell(actor: GraphActor, watch: StatusWatch, record: ReplicaRecord, observed: Observed) -> None:
     if isinstance(observed, Running):
         actor.observe(record.id, partial(_adopt, observed))
-        if record.doom is not None:
-            actor.core.drivers[record.driver].terminate(record.id)  # the tombstone is replayed
+        if record.doom is not None:  # the tombstone is replayed
+            driver = actor.core.drivers[record.driver]
+            driver.kill(record.id) if record.doom.killed else driver.terminate(record.id)
         watch.expect(record.id, actor.core.options.adoption_grace)
     elif isinstance(observed, Ended):
         actor.ended(record.id, observed)
