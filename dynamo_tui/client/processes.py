@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import subprocess
@@ -17,13 +18,17 @@ from dynamo_tui.client.errors import DaemonProcessError, Unreachable
 from dynamo_tui.client.sync import Client
 from dynamod.schema.locations import default_state_dir, locations
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 _POLL_S = 0.02
+_children: list[subprocess.Popen[bytes]] = []
+"""Daemons outlive whoever starts them: they are kept here, for Popen complains of a child that is forgotten alive."""
 
 
 @dataclass(frozen=True)
 class StartedDaemon:
+    """The daemon that runs now: the one just started, or that of somebody who was faster."""
+
     pid: int
     log: Path
 
@@ -48,12 +53,13 @@ def start_daemon(environ: Mapping[str, str], arguments: Sequence[str] = ()) -> S
             cwd="/",
             env=dict(environ) | {"DYN_LOCAL_STATE_DIR": str(where.state_dir)},  # it may have been relative
         )
+    _children.append(process)
     deadline = time.monotonic() + START_TIMEOUT_S
     context = local_context(environ)
     while time.monotonic() < deadline:
-        if _serves(context):
-            return StartedDaemon(process.pid, where.daemon_log)
-        if process.poll() is not None:
+        if (pid := _serving(context)) is not None:
+            return StartedDaemon(pid, where.daemon_log)
+        if process.poll() is not None and not _held(where.lock_file):
             raise DaemonProcessError(
                 f"dynamod ended at once: {_last_line(where.daemon_log, start)}",
                 remedy=f"its log is {where.daemon_log}",
@@ -83,15 +89,15 @@ def stop_daemon(client: Client, *, stop_graphs: bool, timeout: float = STOP_TIME
     return info.pid
 
 
-def _serves(context: Context) -> bool:
+def _serving(context: Context) -> int | None:
+    """The pid of the daemon that answers there."""
     if context.socket is None or not answers(context.socket):
-        return False
+        return None
     try:
         with Client(context, timeout=START_TIMEOUT_S) as client:
-            client.send(calls.health())
+            return client.send(calls.info()).pid
     except Unreachable:
-        return False
-    return True
+        return None
 
 
 def _ended(pid: int, timeout: float) -> bool:
@@ -105,6 +111,18 @@ def _ended(pid: int, timeout: float) -> bool:
         return bool(ready)
     finally:
         os.close(descriptor)
+
+
+def _held(lock_file: Path) -> bool:
+    """Somebody else was faster, and is starting: then there is one to wait for."""
+    try:
+        with lock_file.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _last_line(log: Path, start: int) -> str:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
 import pytest
@@ -17,6 +18,7 @@ from dynamo_tui.client import calls, streams
 from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.contexts import Context, choose
 from dynamo_tui.client.errors import Conflict, Invalid, NotFound, Unauthorised, Unreachable
+from dynamo_tui.client.processes import start_daemon
 from dynamo_tui.client.sync import Client
 from dynamod.schema.graphs import GraphSubmit
 from dynamod.schema.states import Action
@@ -41,6 +43,12 @@ def idle(name: str = "idle") -> GraphSubmit:
         working_dir="/",
     )
     return GraphSubmit(spec=spec)
+
+
+def test_two_that_start_the_daemon_at_once_get_the_same_one(home: Home) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        pids = {d.pid for d in pool.map(lambda _: start_daemon(home.environ), range(2))}
+    assert pids == {home.json("daemon", "status")["pid"]}
 
 
 def test_what_is_submitted_can_be_asked_for_and_changed_by_who_saw_it(context: Context) -> None:
