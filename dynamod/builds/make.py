@@ -1,0 +1,155 @@
+"""Make a build: read the graph in its own interpreter, choose its sources, lock its dependencies, write the archive.
+
+`python -m dynamod.builds.make --options FILE` does it as a program: progress as JSON lines on stdout, the
+last one `{"built": …manifest…, "archive": path}`, or `{"error": …}` and exit code 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dynamo.sdk.spec import GraphSpec, SpecError, decode, encode
+from dynamod.builds import archive, lock, own_wheel, sources
+from dynamod.builds.dockerfile import dockerfile
+from dynamod.builds.errors import BuildError
+from dynamod.builds.manifest import Manifest, default_name, portable, services_of, split_tag
+from dynamod.core.errors import EngineError
+
+INSPECT_TIMEOUT_S = 300.0
+
+Step = Callable[[str], None]
+
+
+class BuildOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `build` command line. `tag` is `name[:version]`; by default the graph's name and a part of the digest."""
+
+    target: str
+    output_dir: str
+    tag: str | None = None
+    config_file: str | None = None
+    working_dir: str = ""
+    overrides: tuple[str, ...] = ()
+    interpreter: str = ""
+    labels: dict[str, str] = {}
+    force: bool = False
+
+
+def build(options: BuildOptions, step: Step) -> tuple[Manifest, Path]:
+    """Make the archive in `output_dir`.
+
+    Raises:
+        BuildError: one line: what failed, on what, what to do.
+    """
+    root = Path(options.working_dir or Path.cwd()).resolve()
+    asked_name, asked_version = split_tag(options.tag) if options.tag else (None, None)
+    step(f"reading {options.target}")
+    spec = portable(_inspect(options, root))
+    python = ".".join((spec.python_version or platform.python_version()).split(".")[:2])
+    step("choosing sources")
+    files = sources.select(root, sources.read_rules(root))
+    step(f"locking dependencies ({len(files)} files chosen)")
+    output = Path(options.output_dir).resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    locked = lock.make(lock.wanted(root), python=python, cache=_cache(output))
+    documents = {
+        archive.SPEC: encode(spec),
+        archive.LOCK: locked.text.encode(),
+        archive.DOCKERFILE: dockerfile(spec).encode(),
+        f"{archive.WHEELS}/{own_wheel.file_name()}": own_wheel.wheel(),
+    }
+    digest = archive.parts_digest(files, documents)
+    name = asked_name or default_name(spec.name)
+    manifest = Manifest(
+        service=spec.target,
+        name=name,
+        version=asked_version or digest[:12],
+        digest=digest,
+        creation_time=datetime.now(UTC).replace(microsecond=0),
+        entry_service=spec.entry,
+        python_version=python,
+        sdk_version=version("dynamod"),
+        labels=options.labels,
+        envs=spec.envs,
+        services=services_of(spec),
+        packages=locked.packages,
+        files=len(files),
+        source_bytes=sum(one.size for one in files),
+    )
+    path = output / f"{manifest.name}-{manifest.version}.tar.gz"
+    if path.exists() and not options.force and archive.Archive.open(path).manifest.digest != digest:
+        raise BuildError(
+            f"{manifest.tag} is there already, with other content", field="tag", remedy="choose another tag, or --force"
+        )
+    step("writing the archive")
+    try:
+        archive.write(path, root, files, manifest, documents)
+    except OSError as error:
+        raise BuildError(f"cannot write {path}: {error.strerror}") from None
+    return manifest, path
+
+
+def _cache(output: Path) -> Path:
+    """Resolutions are kept per user: the answer to the same question is the same for every project."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "dynamod" / "locks" if os.environ.get("HOME") else output
+
+
+def _inspect(options: BuildOptions, root: Path) -> GraphSpec:
+    interpreter = options.interpreter or sys.executable
+    command = [interpreter, "-m", "dynamo.sdk.inspect", options.target, "--working-dir", str(root)]
+    if options.config_file is not None:
+        command += ["--file", options.config_file]
+    try:
+        done = subprocess.run(
+            [*command, *options.overrides], capture_output=True, timeout=INSPECT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"the graph was not imported within {INSPECT_TIMEOUT_S:.0f} s") from None
+    except OSError as error:
+        raise BuildError(f"cannot run {interpreter}: {error.strerror}", field="python") from None
+    if done.returncode != 0:
+        words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise BuildError(words[-1].removeprefix("error: "), field="target")
+    try:
+        return decode(done.stdout)
+    except SpecError as error:
+        raise BuildError(str(error), field="target") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) != 2 or given[0] != "--options":
+        sys.stderr.write("usage: python -m dynamod.builds.make --options FILE\n")
+        return 2
+    try:
+        options = msgspec.json.decode(Path(given[1]).read_bytes(), type=BuildOptions)
+        manifest, path = build(options, lambda text: _tell({"step": text}))
+    except (OSError, msgspec.DecodeError) as error:
+        _tell({"error": str(error)})
+        return 2
+    except EngineError as error:
+        _tell({"error": str(error), "field": error.field, "remedy": error.remedy})
+        return 2
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    _tell({"built": msgspec.to_builtins(manifest), "archive": str(path), "sha256": checksum})
+    return 0
+
+
+def _tell(message: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
