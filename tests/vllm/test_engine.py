@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +23,6 @@ from dynamo.llm.engines.base import (
     SamplingOptions,
     StopOptions,
 )
-from dynamo.llm.engines.mocker_core import MockerCore, MockerOptions
 from dynamo.llm.engines.vllm import VllmEngine
 from dynamo.llm.errors import ModelError
 from dynamo.llm.kv.hashing import BlockHasher
@@ -35,7 +33,6 @@ pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="module"), pytest
 
 BLOCK = 32
 BLOCKS = 64
-USABLE = BLOCKS - 1  # vLLM keeps one block as its null block
 ARGUMENTS = ["--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--block-size", str(BLOCK),
              "--num-gpu-blocks-override", str(BLOCKS), "--kv-cache-memory-bytes", str(16 << 20),
              "--max-num-seqs", "8"]  # fmt: skip
@@ -189,36 +186,6 @@ async def test_logprobs_and_stop_tokens(watched: Watched) -> None:
     )
     last = [output async for output in watched.engine.generate(request)][-1]
     assert (last.finish_reason, last.stop_reason) == ("stop", stop)
-
-
-async def test_the_simulator_tells_the_same_story(weights: Path) -> None:
-    """The same prompts, one after another, on a cache that is too small: both hold the same blocks after each."""
-    real = Watched(weights)
-    await real.engine.start(real.progress.append)
-    simulated = MockerCore(MockerOptions(num_gpu_blocks=USABLE, block_size=BLOCK, max_model_len=1024, vocab_size=1024))
-    mirror = BlockMirror()
-    chance = random.Random(3)
-    heads = [prompt(200 + n, 6 * BLOCK) for n in range(6)]
-    try:
-        for step in range(30):
-            ids = chance.choice(heads)[: chance.randrange(2, 7) * BLOCK] + prompt(300 + step, chance.randrange(10, 80))
-            [output] = await real.ask(f"story-{step}", ids, 1)
-            cached = run_to_end(simulated, f"story-{step}", ids)
-            assert output.cached_tokens == cached, step
-            for event in simulated.take_events():
-                mirror.apply(event)
-            expected = {block for change in mirror.snapshot() for block in change.hashes}  # type: ignore[union-attr]
-            await until(lambda expected=expected: real.cached() == expected)
-    finally:
-        await real.engine.stop()
-
-
-def run_to_end(core: MockerCore, name: str, ids: list[int]) -> int | None:
-    """One request alone on the simulator; what it found cached, in tokens."""
-    request = core.request(name, ids, max_tokens=1, eos=None, stop_ids=[], seed=None, lora=None, salt=None)
-    while core.schedule():
-        core.complete()
-    return request.prompt_cached
 
 
 async def test_guided_output_is_one_of_the_choices(watched: Watched, weights: Path) -> None:

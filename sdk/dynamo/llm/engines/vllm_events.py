@@ -91,6 +91,7 @@ class EventStream:
         self._listener = listener
         self._replay_endpoint = replay_endpoint
         self._next = 0
+        self._origin = b""  # batch 0: a different one of that number comes from another engine
         self.gaps = 0
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.SUB)
@@ -112,8 +113,8 @@ class EventStream:
     async def _take(self, frames: list[bytes]) -> None:
         sequence = int.from_bytes(frames[0], "big")
         if sequence < self._next:
-            if sequence or self._next == 0:
-                return  # already replayed
+            if sequence or frames[1] == self._origin:
+                return  # replayed already
             logger.warning("the engine started its KV events anew; its blocks are forgotten")
             self._restart()
         elif sequence > self._next:
@@ -132,6 +133,8 @@ class EventStream:
 
     def _apply(self, sequence: int, payload: bytes) -> None:
         self._next = sequence + 1
+        if not sequence:
+            self._origin = payload
         try:
             events = self._reader.read(payload)
         except (msgspec.DecodeError, KeyError, TypeError, ValueError):
