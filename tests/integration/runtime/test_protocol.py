@@ -96,7 +96,11 @@ operations = st.one_of(
     st.tuples(st.just(frames.CREDIT), st.tuples(st.integers(1, 5), st.integers(-5, 500))),
     st.tuples(st.just(frames.PING), st.integers(0, 9)),
     st.tuples(
-        st.integers(-14, 3), st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=3)
+        st.integers(-14, 3),
+        st.none()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.text(max_size=5)
+        | st.lists(st.integers(-(2**63), 2**64 - 1), max_size=3),
     ),
     st.just(HELLO),
 )
