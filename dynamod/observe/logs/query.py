@@ -22,7 +22,9 @@ from dynamod.observe.logs.segments import Block, blocks_backward, blocks_forward
 from dynamod.schema import LogLine, Page
 
 PAGE_BUDGET_S = 1.5
-"""Seconds that one page may search."""
+"""Seconds that one page may search while it is empty."""
+FOUND_BUDGET_S = 0.15
+"""Seconds that it may search on after its first line: a reader wants what there is before it wants a full page."""
 LINE_BUDGET_S = 0.25
 """Seconds that the pattern may take on one line: beyond, it is refused as too expensive."""
 MAX_PATTERN = 1000
@@ -117,6 +119,20 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
         return (self.t, self.replica, self.line)
 
 
+class Deadline:
+    """A moment after which a search stops at the end of its block; it can come nearer."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def shorten(self, seconds: float) -> None:
+        self._at = min(self._at, time.monotonic() + seconds)
+
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() > self._at
+
+
 def read_page(
     sources: Sequence[LogSource], wanted: LogFilter, *, limit: int, tail: bool, after: str | None = None
 ) -> Page[LogLine]:
@@ -133,17 +149,21 @@ def read_page(
     if cursor is not None:
         wanted = _from_cursor(wanted, cursor)
     chosen: list[LogLine] = []
-    deadline = time.monotonic() + PAGE_BUDGET_S
+    deadline = Deadline(PAGE_BUDGET_S)
     place: Key | None = None
-    for key, line in _merged(sources, wanted, backward=backward, deadline=deadline):
+    for key, line in _merged(sources, wanted, backward=backward):
         if cursor is not None and (key >= cursor.key if backward else key <= cursor.key):
             continue
-        if line is not None and len(chosen) == limit:
-            break
         place = key
         if line is None:
-            break
+            if deadline.passed:
+                break
+            continue
+        if not chosen:
+            deadline.shorten(FOUND_BUDGET_S)
         chosen.append(line)
+        if len(chosen) == limit:
+            break
     else:
         place = None
     if backward:
@@ -151,17 +171,14 @@ def read_page(
     return Page(items=chosen, next=_encode_cursor(_Cursor(backward, *place)) if place else None)
 
 
-def _merged(
-    sources: Iterable[LogSource], wanted: LogFilter, *, backward: bool, deadline: float
-) -> Iterator[tuple[Key, LogLine | None]]:
-    streams = [_lines(source, wanted, backward=backward, deadline=deadline) for source in sources]
+def _merged(sources: Iterable[LogSource], wanted: LogFilter, *, backward: bool) -> Iterator[tuple[Key, LogLine | None]]:
+    """The streams of all replicas in one order; the merge reads on where the search has come least far."""
+    streams = [_lines(source, wanted, backward=backward) for source in sources]
     return iter(heapq.merge(*streams, key=lambda item: item[0], reverse=backward))
 
 
-def _lines(
-    source: LogSource, wanted: LogFilter, *, backward: bool, deadline: float
-) -> Iterator[tuple[Key, LogLine | None]]:
-    """Matching lines of one replica with their places. None in place of a line: searched so far, out of time."""
+def _lines(source: LogSource, wanted: LogFilter, *, backward: bool) -> Iterator[tuple[Key, LogLine | None]]:
+    """Matching lines of one replica with their places. None in place of a line: a block is done, searched so far."""
     if backward:
         blocks = blocks_backward(source.directory, until=wanted.until)
     else:
@@ -176,8 +193,7 @@ def _lines(
             return
         if not backward and wanted.until is not None and edge > wanted.until:
             return
-        if time.monotonic() > deadline:
-            yield (edge, source.replica, block.first + at), None
+        yield (edge, source.replica, block.first + at), None
 
 
 def _from_cursor(wanted: LogFilter, cursor: _Cursor) -> LogFilter:
