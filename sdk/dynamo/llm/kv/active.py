@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dynamo.llm.kv.hashing import Hashes
 from dynamo.llm.kv.index import Matches, PrefixIndex
-from dynamo.llm.kv.workers import Worker
+from dynamo.llm.kv.workers import Worker, with_room
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,18 +92,15 @@ class ActiveLoad:
         return self._requests.get(request_id)
 
     def add_worker(self, worker: Worker, slot: int) -> None:
-        if slot >= len(self.requests):
-            size = 2 * slot
-            self.prefill_blocks = np.resize(self.prefill_blocks, size)
-            self.held_blocks = np.resize(self.held_blocks, size)
-            self.requests = np.resize(self.requests, size)
+        self.prefill_blocks = with_room(self.prefill_blocks, slot)
+        self.held_blocks = with_room(self.held_blocks, slot)
+        self.requests = with_room(self.requests, slot)
         for array in (self.prefill_blocks, self.held_blocks, self.requests):
             array[slot] = 0
         self._slots[worker] = slot
         self._counts[worker] = {}
         bit = self._prompts.add_worker(worker)
-        if bit >= len(self._slot_of_bit):
-            self._slot_of_bit = np.resize(self._slot_of_bit, 2 * bit)
+        self._slot_of_bit = with_room(self._slot_of_bit, bit)
         self._slot_of_bit[bit] = slot
 
     def remove_worker(self, worker: Worker) -> list[str]:

@@ -21,7 +21,7 @@ from dynamo.llm.kv.index import PrefixIndex, Slots
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 from dynamo.llm.kv.options import RouteOverrides, RouterOptions
 from dynamo.llm.kv.scheduler import AllWorkersBusy, NoCandidates, Scheduler
-from dynamo.llm.kv.workers import Worker, WorkerTable
+from dynamo.llm.kv.workers import Worker, WorkerTable, with_room
 
 _NO_OVERRIDES = RouteOverrides()
 
@@ -38,8 +38,7 @@ class _SlotMap:
     def array(self) -> Slots:
         if self._changes != self._index.changes:
             for bit, worker in self._index.workers_by_bit.items():
-                if bit >= len(self._array):
-                    self._array = np.resize(self._array, 2 * bit)
+                self._array = with_room(self._array, bit)
                 self._array[bit] = self._table.slot(worker)
             self._changes = self._index.changes
         return self._array
@@ -93,6 +92,7 @@ class KvRouter:
                 self._routed_at.pop(request_id, None)
             self.index.remove_worker(worker)
             self.approx.remove_worker(worker)
+            self.scheduler.reported.reset(self.table.slot(worker))
             self.table.remove(worker)
             del self.worker_rates[worker]
             self._relist()

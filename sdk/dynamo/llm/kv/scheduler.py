@@ -22,7 +22,7 @@ from dynamo.llm.errors import Busy, NoWorkers
 from dynamo.llm.kv.active import ActiveLoad, Floats
 from dynamo.llm.kv.index import Slots
 from dynamo.llm.kv.options import CostName, RouterOptions
-from dynamo.llm.kv.workers import Worker
+from dynamo.llm.kv.workers import Worker, with_room
 
 
 class NoCandidates(NoWorkers):
@@ -49,15 +49,16 @@ class ReportedLoad:
         self.usage: Floats = np.zeros(64)
         self.waiting: Floats = np.zeros(64)
         self.running: Floats = np.zeros(64)
-        self.total_blocks: Floats = np.ones(64)
+        self.total_blocks: Floats = np.full(64, np.inf)
         self.request_slots: Floats = np.full(64, np.inf)
         self.latest: dict[int, EngineLoad] = {}
 
     def reset(self, slot: int) -> None:
-        """A worker that has not reported: empty, of unknown size."""
-        if slot >= len(self.usage):
-            for name in ("usage", "waiting", "running", "total_blocks", "request_slots"):
-                setattr(self, name, np.resize(getattr(self, name), 2 * slot))
+        """A worker that has not reported, or is gone: empty, of unknown size."""
+        self.usage, self.waiting = with_room(self.usage, slot), with_room(self.waiting, slot)
+        self.running = with_room(self.running, slot)
+        self.total_blocks = with_room(self.total_blocks, slot, np.inf)
+        self.request_slots = with_room(self.request_slots, slot, np.inf)
         self.usage[slot] = self.waiting[slot] = self.running[slot] = 0
         self.total_blocks[slot] = self.request_slots[slot] = np.inf
         self.latest.pop(slot, None)

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+SlotArray = npt.NDArray[Any]
+"""One value a slot; its length is a capacity, not the number of workers."""
+
+
+def with_room(array: SlotArray, slot: int, fill: float = 0) -> SlotArray:
+    """The array, or a longer copy of it that has an entry for `slot`; new entries are `fill`."""
+    if slot < len(array):
+        return array
+    longer = np.full(max(2 * len(array), slot + 1), fill, array.dtype)
+    longer[: len(array)] = array
+    return longer
 
 
 class Worker(NamedTuple):

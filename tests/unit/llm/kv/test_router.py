@@ -214,6 +214,26 @@ def test_the_sdk_era_formula() -> None:
     assert costs == pytest.approx({1: -(2 * 160 / 320 - 0.5 - 4 / 4), 2: -(0 - 0.25 - 2 / 4), 3: 0.0})
 
 
+def test_a_worker_that_left_weighs_on_nobody() -> None:
+    router, ids = router_of(2, cost="usage"), tokens(320)
+    router.report(Worker(1), EngineLoad(waiting_requests=2, total_blocks=100))
+    router.report(Worker(2), EngineLoad(waiting_requests=100, cache_usage=0.9, total_blocks=100))
+    router.remove_instance(2)
+    (candidate,) = router.find_best(ids).candidates
+    assert candidate.cost == pytest.approx(2 / 2), "the most waiting is the only one's own"
+    router.add_worker(Worker(3))
+    costs = {c.worker.instance: c.cost for c in router.find_best(ids).candidates}
+    assert costs == pytest.approx({1: 1.0, 3: 0.0})
+
+
+@pytest.mark.parametrize("mode", ["kv", "approx-kv", "least-loaded"])
+def test_hundreds_of_workers(mode: str) -> None:
+    router, ids = router_of(300, mode=mode), tokens(512, 999)
+    assert len({send(router, str(i), tokens(512, i)).worker for i in range(300)}) == 300
+    hold(router, 299, ids)
+    assert router.find_best(ids, overrides=RouteOverrides(mode="kv")).worker == Worker(299)
+
+
 def test_weights_per_request() -> None:
     router, ids = router_of(2, prefill_load_scale=1), tokens(320)
     hold(router, 1, ids)
