@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-COMMAND_TIMEOUT_S = 90.0
+COMMAND_TIMEOUT_S = 180.0
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Home:
         return f"\n--- dynamod.log\n{path.read_text()[-4000:]}" if path.exists() else ""
 
 
-def until(condition: Callable[[], T | None], *, timeout: float = 60.0, what: str = "the condition") -> T:
+def until(condition: Callable[[], T | None], *, timeout: float = 120.0, what: str = "the condition") -> T:
     """The first truthy value of `condition`, which is asked again and again until the deadline."""
     deadline = time.monotonic() + timeout
     while True:

@@ -19,6 +19,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.timeout(400)
+@pytest.mark.xdist_group("e2e-hello")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_recipes_work_in_order(home: Home) -> None:
     scripts, http = blocks("bash")
@@ -30,7 +32,7 @@ def test_the_recipes_work_in_order(home: Home) -> None:
         path = f"{Path(sys.executable).parent}:{home.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
-            cwd=place, env=home.environ | {"PATH": path}, capture_output=True, text=True, timeout=100, check=False,
+            cwd=place, env=home.environ | {"PATH": path}, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{home.log()}"
         return done.stdout
@@ -43,7 +45,7 @@ def test_the_recipes_work_in_order(home: Home) -> None:
     assert '"next":' in output
     assert "event: event" in output
     assert "there is no graph 'nope'" in output
-    home.run("wait", "hello-world", "--timeout", "60s")
+    home.run("wait", "hello-world", "--timeout", "150s")
     output = shell(f"python - <<'END'\n{python}\nEND")
     assert output.startswith("ready http://")
     assert "probe_succeeded" in output

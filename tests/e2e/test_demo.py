@@ -19,6 +19,7 @@ from tests.e2e.commands import EXAMPLES, Home
 from tests.e2e.conftest import kill_leftovers
 
 DEMO_TIMEOUT_S = 200.0
+pytestmark = [pytest.mark.timeout(DEMO_TIMEOUT_S + 200), pytest.mark.xdist_group("e2e-llm")]
 COMMAND = ("demo", "--examples", str(EXAMPLES))
 
 
@@ -32,7 +33,6 @@ def nothing_left(home: Home) -> Iterator[None]:
     assert not list(home.path.glob("dynamod-demo-*")), "the demo left its state directory behind"
 
 
-@pytest.mark.timeout(DEMO_TIMEOUT_S + 20)
 def test_without_a_terminal_it_prints_what_the_dashboard_would_show(home: Home) -> None:
     with home.running(*COMMAND) as demo:
         output, _ = demo.communicate(timeout=DEMO_TIMEOUT_S)
@@ -48,7 +48,6 @@ def test_without_a_terminal_it_prints_what_the_dashboard_would_show(home: Home) 
     assert float(rate.group(1)) > 30, "the prompts share their beginnings"
 
 
-@pytest.mark.timeout(DEMO_TIMEOUT_S + 20)
 def test_a_terminated_demo_stops_all_that_it_started(home: Home) -> None:
     with home.running(*COMMAND) as demo:
         assert demo.stdout is not None
@@ -60,7 +59,6 @@ def test_a_terminated_demo_stops_all_that_it_started(home: Home) -> None:
     assert demo.returncode == 130
 
 
-@pytest.mark.timeout(DEMO_TIMEOUT_S + 20)
 def test_in_a_terminal_the_dashboard_opens_and_quitting_it_ends_the_demo(home: Home) -> None:
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)

@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.commands import EXAMPLES, Home, Http, alive, until
 
 HELLO = EXAMPLES / "hello_world"
 ANSWER = "Frontend: Middle: Backend: test-mid-back"
 LONG_ANSWER = "Frontend: Middle: Backend: aFrontend: Middle: Backend: bFrontend: Middle: Backend: c-mid-back"
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("e2e-hello")]
 GRAPHS = Path(__file__).parent / "graphs"
 
 
@@ -71,7 +74,9 @@ def test_serve_answers_exactly_from_the_first_request_on_and_ends_cleanly(home: 
 
 
 def submit_hello(home: Home) -> dict[str, Any]:
-    home.run("submit", "hello_world:Frontend", "-p", "0", "--host", "127.0.0.1", "--wait", "--timeout", "60", cwd=HELLO)
+    home.run(
+        "submit", "hello_world:Frontend", "-p", "0", "--host", "127.0.0.1", "--wait", "--timeout", "150s", cwd=HELLO
+    )
     graphs: list[dict[str, Any]] = home.json("graphs")
     assert [(g["name"], g["state"]) for g in graphs] == [("hello-world", "ready")]
     return graphs[0]
@@ -144,7 +149,7 @@ class Load:
 
 
 def test_a_killed_daemon_fails_no_request_and_the_next_adopts_the_same_processes(home: Home) -> None:
-    home.run("submit", "counting:Front", "-p", "0", "--host", "127.0.0.1", "--wait", "--timeout", "60", cwd=GRAPHS)
+    home.run("submit", "counting:Front", "-p", "0", "--host", "127.0.0.1", "--wait", "--timeout", "150s", cwd=GRAPHS)
     address = home.json("graphs")[0]["address"]
     before = by_service(home)
     with Load(address) as load:

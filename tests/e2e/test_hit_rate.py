@@ -13,7 +13,7 @@ from dynamo_tui.client import Client, calls, choose
 from dynamod.schema.observations import HitRate, KvSnapshot
 from tests.e2e.commands import EXAMPLES, Home, until
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-llm")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("e2e-llm")]
 
 PREFIXES = 10
 PROMPTS = 20
@@ -53,7 +53,7 @@ def measured(home: Home, mode: str) -> float:
     """The share of blocks reused after a warm-up round, from `dynamoctl kv`; REST must say the same."""
     home.run(
         "submit", "graphs.agg_router:Frontend", "-f", "configs/agg_router.yaml", "-p", "0", "--host", "127.0.0.1",
-        "--name", mode, f"--Router.mode={mode}", "--wait", "--timeout", "80s", cwd=EXAMPLES / "llm",
+        "--name", mode, f"--Router.mode={mode}", "--wait", "--timeout", "170s", cwd=EXAMPLES / "llm",
     )  # fmt: skip
     [graph] = home.json("graphs")
     with openai.OpenAI(base_url=f"{graph['address']}/v1", api_key="none", max_retries=0, timeout=60) as api:

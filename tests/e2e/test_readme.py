@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.e2e.commands import ROOT, Home, Http, until
 from tests.e2e.test_hello_world import free_port, listens
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("e2e-hello")
 def test_the_graph_in_five_lines_is_served_and_answers(home: Home) -> None:
     readme = (ROOT / "README.md").read_text()
     [code] = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)

@@ -24,6 +24,8 @@ from dynamod.schema.graphs import GraphSubmit
 from dynamod.schema.states import Action
 from tests.e2e.commands import Home, alive, until
 
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("client-daemon")]
+
 
 @pytest.fixture
 def context(home: Home) -> Context:
@@ -95,7 +97,7 @@ def test_events_resume_without_a_gap_across_the_death_of_the_daemon(home: Home, 
                         return seen
         return seen
 
-    seen = asyncio.run(asyncio.wait_for(follow(), 90))
+    seen = asyncio.run(asyncio.wait_for(follow(), 200))
     assert seen == list(range(1, len(seen) + 1))
 
 
