@@ -34,6 +34,7 @@ async def run(seconds: float, writers: int) -> None:
         await store.commit(first, lambda _: None)
         end = time.perf_counter() + seconds
         done = reads = 0
+        cpu = time.process_time()
 
         async def write(n: int) -> None:
             nonlocal done
@@ -68,6 +69,7 @@ async def run(seconds: float, writers: int) -> None:
 
         await asyncio.gather(read(), *(write(n) for n in range(writers)))
         assert store.last_seq == done, "an event is missing"
+        print(f"{1e6 * (time.process_time() - cpu) / done:.0f} us of CPU each, over all threads")
         print(
             f"{done / seconds:.0f} state changes a second with their events ({writers} writers, {reads} reads beside)"
         )

@@ -25,6 +25,9 @@ _TABLES: dict[type[msgspec.Struct], Table] = {
 }
 
 
+_INSERT_EVENTS = insert(tables.events)
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An event without its sequence number, which the writer gives it."""
 
@@ -95,7 +98,7 @@ def write(connection: Connection, transaction: Transaction, next_seq: int) -> li
         connection.execute(statement)
     rows = [{"seq": next_seq + n, **msgspec.structs.asdict(draft)} for n, draft in enumerate(transaction.drafts)]
     if rows:
-        connection.execute(insert(tables.events), rows)
+        connection.execute(_INSERT_EVENTS, rows)
     return [event_of(row) for row in rows]
 
 

@@ -181,16 +181,17 @@ def _tell(outcomes: list[tuple[_Pending, list[Event] | EngineError]]) -> None:
 
 
 def _write_one(connection: Connection, transaction: Transaction, next_seq: int) -> list[Event] | EngineError:
-    savepoint = connection.begin_nested()
+    # Said to the driver directly: SQLAlchemy would compile these statements anew each time, at a third of the cost.
+    connection.exec_driver_sql("SAVEPOINT one")
     try:
         events = write(connection, transaction, next_seq)
     except EngineError as error:
-        savepoint.rollback()
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
         return error
     except SQLAlchemyError as error:
-        savepoint.rollback()
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
         return StoreError(f"the database refuses a change: {_first_line(error)}")
-    savepoint.commit()
+    connection.exec_driver_sql("RELEASE SAVEPOINT one")
     return events
 
 
