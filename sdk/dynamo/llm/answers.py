@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
@@ -25,7 +26,7 @@ Run = Callable[[Planned], AsyncIterator[EngineOutput]]
 R = TypeVar("R", bound=ChatRequest | CompletionRequest)
 
 
-class Generation(Generic[R]):
+class Generation(ABC, Generic[R]):
     """One request in flight: its choices, and how they become an answer."""
 
     def __init__(
@@ -124,14 +125,16 @@ class Generation(Generic[R]):
             last = delta
         return "".join(texts), logprobs, last
 
-    def _encoder(self) -> ChunkEncoder:
-        raise NotImplementedError
+    @abstractmethod
+    def _encoder(self) -> ChunkEncoder: ...
 
+    @abstractmethod
     async def _stream_choice(self, index: int, chunks: Any, answer: Answer) -> None:
-        raise NotImplementedError
+        """Send one choice to its finish."""
 
+    @abstractmethod
     async def whole(self) -> bytes:
-        raise NotImplementedError
+        """The answer in one piece, as JSON."""
 
 
 class ChatGeneration(Generation[ChatRequest]):

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -36,6 +36,9 @@ from dynamo.runtime.metrics import Registry, default_registry
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 32 << 20
+"""Bytes of a request's body."""
+
+Made = TypeVar("Made", ChatGeneration, TextGeneration)
 
 
 class ServedModel(Protocol):
@@ -173,39 +176,34 @@ class OpenAIFrontend:
         return found
 
     async def _chat(self, body: bytes, answer: Answer, request_id: str) -> None:
-        arrived = time.perf_counter()
         request = decode(body, ChatRequest)
-        model = await self._models.get(request.model)
-        generation = ChatGeneration(
-            request=request,
-            planned=await model.plan(request, request_id),
-            run=model.run,
-            tokenizer=model.tokenizer,
-            metrics=self._metrics_of(request.model),
-            request_id=f"chatcmpl-{request_id}",
-            end_ids=frozenset(model.card.eos_token_ids),
-            arrived=arrived,
-        )
+        generation = await self._begin(ChatGeneration, request, request_id, f"chatcmpl-{request_id}")
         if request.tools and request.tool_choice != "none":
             forced = forced_tool(request)
             generation.tool_parser = partial(ToolCallParser, forced.function.name if forced else None)
         await self._answer(generation, bool(request.stream), answer)
 
     async def _completion(self, body: bytes, answer: Answer, request_id: str) -> None:
-        arrived = time.perf_counter()
         request = decode(body, CompletionRequest)
+        generation = await self._begin(TextGeneration, request, request_id, f"cmpl-{request_id}")
+        await self._answer(generation, bool(request.stream), answer)
+
+    async def _begin(
+        self, kind: Callable[..., Made], request: ChatRequest | CompletionRequest, request_id: str, answer_id: str
+    ) -> Made:
+        """Plan a request; `kind` is the `Generation` that will answer it."""
+        arrived = time.perf_counter()
         model = await self._models.get(request.model)
-        generation = TextGeneration(
+        return kind(
             request=request,
             planned=await model.plan(request, request_id),
             run=model.run,
             tokenizer=model.tokenizer,
             metrics=self._metrics_of(request.model),
-            request_id=f"cmpl-{request_id}",
+            request_id=answer_id,
             end_ids=frozenset(model.card.eos_token_ids),
             arrived=arrived,
         )
-        await self._answer(generation, bool(request.stream), answer)
 
     async def _answer(
         self, generation: Generation[ChatRequest] | Generation[CompletionRequest], stream: bool, answer: Answer

@@ -6,7 +6,7 @@ Streaming goes straight to the server's `send`: per chunk there is one dict and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,7 +69,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 @asynccontextmanager
-async def while_connected(receive: Receive) -> Any:
+async def while_connected(receive: Receive) -> AsyncIterator[None]:
     """Cancels its body when the client goes away, and then raises ClientGone."""
 
     async def watch() -> None:

@@ -81,9 +81,6 @@ class Tokenizer:
         except (UnicodeEncodeError, TypeError):
             raise RequestError("The prompt is not valid Unicode: it holds a lone surrogate.", param="prompt") from None
 
-    def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]:
-        return [e.ids for e in self.inner.encode_batch(list(texts), add_special_tokens=add_special_tokens)]
-
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         return self.inner.decode(list(ids), skip_special_tokens=skip_special_tokens)
 

@@ -81,12 +81,12 @@ def make_engine(options: WorkerOptions, *, run_dir: Path | None = None) -> Engin
 def _echo(card: ModelCard, options: WorkerOptions) -> Engine:
     from dynamo.llm.engines.echo import Echo
 
-    class Options(msgspec.Struct, forbid_unknown_fields=True):
+    class EchoOptions(msgspec.Struct, forbid_unknown_fields=True):
         delay: float = 0.0
         max_model_len: int = 8192
         block_size: int = 16
 
-    chosen = _structured("echo", options.rest, Options)
+    chosen = _structured("echo", options.rest, EchoOptions)
     card.context_length, card.block_size = chosen.max_model_len, chosen.block_size
     return Echo(card, delay=chosen.delay)
 

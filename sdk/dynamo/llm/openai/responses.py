@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-
-Finish = Literal["stop", "length", "tool_calls"]
 
 
 class PromptDetails(msgspec.Struct, kw_only=True):

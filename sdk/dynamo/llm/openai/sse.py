@@ -6,6 +6,8 @@ struct for each token instead costs several times as much.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import msgspec
 
 from dynamo.llm.openai.errors import ErrorAnswer
@@ -21,7 +23,7 @@ def error_event(answer: ErrorAnswer) -> bytes:
     return b"data: " + answer.body() + b"\n\n"
 
 
-class ChunkEncoder:
+class ChunkEncoder(ABC):
     """The chunks of one stream. `usage_null` adds `"usage":null`, as OpenAI does when usage was asked for."""
 
     kind = ""
@@ -36,8 +38,9 @@ class ChunkEncoder:
 
     text_tail = b""
 
+    @abstractmethod
     def choice_head(self, index: int) -> bytes:
-        raise NotImplementedError
+        """The beginning of a choice, up to where the text goes."""
 
     def text(self, index: int, text: str) -> bytes:
         """A delta of text and nothing else: the hot path."""
