@@ -84,7 +84,7 @@ class Frontend:
         try:
             return [m.id for m in msgspec.json.decode(body, type=_Models).data]
         except msgspec.DecodeError:
-            raise ChatError(f"{self.url} is no OpenAI frontend", remedy="name a graph that serves a model") from None
+            raise self._no_frontend() from None
 
     def stream(self, model: str, messages: list[Message], options: ChatOptions) -> Iterator[str]:
         """The answer, piece by piece.
@@ -130,9 +130,14 @@ class Frontend:
         headers = {"Content-Type": "application/json"} if body else {}
         connection.request(method, self._prefix + path, body=body, headers=headers)
         response = connection.getresponse()
+        if response.status == 404 and method == "GET":
+            raise self._no_frontend()
         if response.status != 200:
             raise ChatError(f"{self.url}{path} answered {response.status}: {_refusal(response.read(65536))}")
         return response
+
+    def _no_frontend(self) -> ChatError:
+        return ChatError(f"{self.url} is no OpenAI frontend", remedy="name a graph that serves a model")
 
     def _broken(self, error: Exception) -> ChatError:
         cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or repr(error)

@@ -17,9 +17,9 @@ from dynamod.schema.graphs import Graph, Replica
 class LiveProgress:
     """The services of the graph, each with a tick once all its replicas are ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self._spinner = Spinner("dots")
-        self._live = Live(console=Console(stderr=True), refresh_per_second=10, transient=True)
+        self._live = Live(console=console or Console(stderr=True), refresh_per_second=10, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()

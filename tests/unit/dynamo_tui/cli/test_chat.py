@@ -81,6 +81,14 @@ def test_run_says_what_there_is_when_nothing_fits(
 ) -> None:
     local.answer("GET /v1/graphs", Page(items=[sample.graph("llm", address=openai[1])]))
     assert dynamoctl("run", "nope").stderr.endswith("graphs: llm\n")
+    del openai[0].routes["GET /v1/models"]
+    assert "is no OpenAI frontend; name a graph that serves a model" in dynamoctl("run", "llm").stderr
+
+
+def test_run_takes_only_models_that_are_served(
+    dynamoctl: Dynamoctl, local: StandIn, openai: tuple[StandIn, str]
+) -> None:
+    local.answer("GET /v1/graphs", Page(items=[sample.graph("llm", address=openai[1])]))
     assert "serves no model 'big'; it serves sim" in dynamoctl("run", "llm", "--model", "big").stderr
 
 
