@@ -13,7 +13,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fuzz demo test test-wheel test-vllm format lint types contracts unit clean
+.PHONY: pictures help setup fuzz demo test test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -80,3 +80,6 @@ test-vllm: $(VLLM_STAMP)  ## the real vLLM engine (CPU build, 2 GB) on a tiny mo
 
 clean:  ## remove what was built here
 	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache .pytest_cache
+
+pictures: setup  ## draw the pictures of docs/ from a replayed recording
+	$(BIN)/python docs/pictures/make.py

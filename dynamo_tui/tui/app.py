@@ -101,11 +101,11 @@ class Dashboard(Navigation):
         self.now = now if replay is None else replay.now
         self._first_graph = graph
         self._settings = settings or Settings()
-        self.store = Store(self._store_changed)
-        self.client = AsyncClient(context) if replay is None else replay
-        self.connection = Connection(self.client, self.store, self.now)
         self._refresh_timer: Timer | None = None
         self._refreshed_at = 0.0
+        self.store = Store(self._store_changed)
+        self.client = AsyncClient(context) if replay is None else replay
+        self.connection = self._connect()
 
     def compose(self) -> ComposeResult:
         yield TitleBar()
@@ -156,11 +156,17 @@ class Dashboard(Navigation):
         await old.aclose()
         self.show_frame()
 
+    def _connect(self) -> Connection:
+        if self.replay is None:
+            return Connection(self.client, self.store, self.now)
+        self.replay.fill(self.store)
+        return Connection(self.client, self.store, self.now, live=Link.REPLAY)
+
     def _start_afresh(self) -> None:
         """An empty picture, and a connection that fills it."""
         self.workers.cancel_group(self, "connection")
         self.store = Store(self._store_changed)
-        self.connection = Connection(self.client, self.store, self.now)
+        self.connection = self._connect()
         self.run_worker(self.connection.run(), group="connection", exit_on_error=True)
 
     def action_play(self) -> None:

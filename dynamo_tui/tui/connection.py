@@ -32,10 +32,13 @@ KV_WINDOW_S = 60.0
 class Connection:
     """Feeds a store from one daemon."""
 
-    def __init__(self, client: Source, store: Store, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, client: Source, store: Store, now: Callable[[], float] = time.time, *, live: Link = Link.LIVE
+    ) -> None:
         self.client = client
         self.store = store
         self.now = now
+        self._live = live
 
     @property
     def name(self) -> str:
@@ -47,7 +50,7 @@ class Connection:
         while True:
             try:
                 await self._take_snapshot()
-                self.store.set_link(Link.LIVE)
+                self.store.set_link(self._live)
                 await self._follow_events()
             except Gone:
                 continue  # too far behind to resume: the next snapshot has it all
@@ -87,7 +90,7 @@ class Connection:
 
     def _connection(self, state: ConnectionState) -> None:
         if state.connected:
-            self.store.set_link(Link.LIVE)
+            self.store.set_link(self._live)
         else:
             self._lost(state.error, state.retry_in_s)
 

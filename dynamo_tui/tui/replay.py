@@ -21,7 +21,7 @@ from dynamo_tui.client.errors import NotFound
 from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.recording import Entry, Recording
 from dynamo_tui.client.resume import ConnectionState, OnConnection
-from dynamo_tui.tui.store import Store
+from dynamo_tui.tui.store import GraphKey, Store
 from dynamod.schema import DaemonInfo, KvSnapshot, LogLine, Page, Problem, Series
 
 T = TypeVar("T")
@@ -95,6 +95,12 @@ class Replay:
         for entry in self._until_now("event"):
             store.apply(entry.data)
         return store
+
+    def fill(self, store: Store) -> None:
+        """Give a picture the figures that came before: sparklines and charts begin with them."""
+        key = GraphKey(self.recording.header.project, self.recording.header.graph)
+        for entry in self._until_now("rates"):
+            store.apply_rates(key, entry.data, entry.t)
 
     async def send(self, call: Call[T]) -> T:
         """Answer from what was recorded.

@@ -101,7 +101,7 @@ class KvView(View):
         feed = self.feed
         self.query_one("#kv-summary", Lines).set_lines(self._summary(feed.snapshot))
         self._show_chart(feed)
-        workers = list(feed.snapshot.workers) if feed.snapshot else []
+        workers = self._workers()
         self._tones = {w.worker: series_tone(i) for i, w in enumerate(workers)}
         self.workers_table.set_rows(workers)
         latest = list(feed.decisions)[-MAX_DECISIONS_SHOWN:]
@@ -109,13 +109,15 @@ class KvView(View):
         self.query_one("#prefixes", Table).set_rows(feed.snapshot.prefixes if feed.snapshot else ())
         self.query_one("#lower").border_title = "latest decisions"
 
+    def _workers(self) -> list[KvWorker]:
+        """By name, so that each keeps its place and its colour."""
+        held = self.feed.snapshot.workers if self.feed.snapshot else ()
+        return sorted(held, key=lambda w: (self._worker_name(w.worker), w.worker))
+
     def _show_chart(self, feed: KvFeed) -> None:
         tracks = feed.actual if self.show_actual else feed.predicted
         overall = tracks.get("", Track())
-        curves = [
-            Curve(w.worker, series_tone(i), tracks.get(w.worker, Track()))
-            for i, w in enumerate(feed.snapshot.workers if feed.snapshot else ())
-        ]
+        curves = [Curve(w.worker, series_tone(i), tracks.get(w.worker, Track())) for i, w in enumerate(self._workers())]
         end = self.dashboard.now()
         curves.append(Curve("overall", Tone.STRONG, overall))
         self.query_one("#hit-rate", Chart).show(curves, Range(end - WINDOWS_S[self.window], end, 0.0, 1.0))
@@ -171,11 +173,12 @@ class KvView(View):
             return (("━ ", self._tone(w.worker)), (self._worker_name(w.worker), Tone.STRONG))
 
         def cache(w: KvWorker) -> tuple[Run, ...]:
-            if w.cache_usage is None:
+            # How much of the cache holds something that could be reused; in use by requests is LOAD.
+            occupied = w.cached_blocks / w.total_blocks if w.total_blocks else w.cache_usage
+            if occupied is None:
                 return ((figures.MISSING, Tone.MUTED),)
-            full, rest = bar(w.cache_usage, BAR_WIDTH)
-            tone = Tone.WARN if w.cache_usage > 0.9 else self._tone(w.worker)
-            return ((full, tone), (rest, Tone.MUTED), (figures.percent(w.cache_usage).rjust(6), Tone.TEXT))
+            full, rest = bar(occupied, BAR_WIDTH)
+            return ((full, self._tone(w.worker)), (rest, Tone.MUTED), (figures.percent(occupied).rjust(6), Tone.TEXT))
 
         def hit(w: KvWorker) -> tuple[Run, ...]:
             ratio = self._rate_of(w).ratio_of_sums

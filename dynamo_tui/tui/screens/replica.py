@@ -158,7 +158,7 @@ class ReplicaView(View):
         if self._why is not None and self._why.summary:
             yield _fact("why", self._why.summary, Tone.STRONG)
         if self._problem:
-            yield _fact("why", self._problem, Tone.BAD)
+            yield _fact("why", self._problem, Tone.WARN)
         if self._why is not None:
             yield from _list("waits for", self._why.waiting_for, Tone.WARN)
             yield from _list("probe", [self._why.probe] if self._why.probe else [], Tone.TEXT)
