@@ -47,7 +47,10 @@ def _tell(actor: GraphActor, watch: StatusWatch, record: ReplicaRecord, observed
         actor.observe(record.id, partial(_adopt, observed))
         if record.doom is not None:  # the tombstone is replayed
             driver = actor.core.drivers[record.driver]
-            driver.kill(record.id) if record.doom.killed else driver.terminate(record.id)
+            if record.doom.killed:
+                driver.kill(record.id)
+            else:
+                driver.terminate(record.id)
         watch.expect(record.id, actor.core.options.adoption_grace)
     elif isinstance(observed, Ended):
         actor.ended(record.id, observed)
