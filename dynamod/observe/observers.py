@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from dynamod.core.errors import NotFound
+from dynamod.core.errors import NotFound, SlowConsumer
 from dynamod.drivers import logfile
 from dynamod.observe.kv.feeds import KvFeeds, OpenFeed
 from dynamod.observe.logs.query import LogSource
 from dynamod.observe.metrics.collector import MetricsCollector, OpenStream
 from dynamod.observe.presence import Presence
-from dynamod.schema import Locations, Replica
+from dynamod.schema import Action, Locations, Replica
 
 if TYPE_CHECKING:
     from dynamo.runtime.discovery.base import Discovery
@@ -41,7 +41,8 @@ class Observers:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Observers]:
         """Observe for as long as the context lasts."""
-        tasks = [asyncio.ensure_future(work) for work in (self.presence.run(), self.metrics.run(), self.kv.run())]
+        parts = (self.presence.run(), self.metrics.run(), self.kv.run(), self._forget_removed())
+        tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             yield self
         finally:
@@ -68,6 +69,18 @@ class Observers:
                 raise NotFound("replica", replica, known=[one.id for one in found])
             found = chosen
         return [LogSource(one.id, one.service, self._log_dir(one)) for one in found]
+
+    async def _forget_removed(self) -> None:
+        """A graph that was removed leaves nothing behind for a later one of its name."""
+        while True:
+            try:
+                async with self._engine.subscribe(None) as events:
+                    async for event in events:
+                        if event.action is Action.GRAPH_REMOVED and event.project and event.graph:
+                            self.kv.forget(self._engine.scope(event.project, event.graph))
+                return
+            except SlowConsumer:
+                continue
 
     async def _replicas(self, project: str, graph: str, service: str | None) -> list[Replica]:
         found: list[Replica] = []
