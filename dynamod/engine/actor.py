@@ -15,6 +15,7 @@ from dynamod.core import transitions
 from dynamod.core.errors import EngineError
 from dynamod.core.planner import plan
 from dynamod.core.records import Goal, ReplicaRecord
+from dynamod.core.startup import critical_chain, describe_chain
 from dynamod.core.steps import Step, Steps, World
 from dynamod.core.summary import summarise
 from dynamod.core.transitions import End
@@ -193,8 +194,11 @@ class GraphActor:
     def _summarise(self, turn: Turn, steps: Steps) -> None:
         graph = turn.graph
         if steps.settled and graph.goal is Goal.RUN and graph.stable != graph.revision:
+            message = f"revision {graph.revision} is ready"
+            if not graph.stable and (chain := critical_chain(turn.revisions[graph.revision].spec, turn.replicas)):
+                message += f"; its start took {turn.now - graph.created_at:.1f} s: {describe_chain(chain)}"
             graph = replace(graph, stable=graph.revision)
-            turn.note(Action.ROLLOUT_FINISHED, Reason.ALL_READY, f"revision {graph.revision} is ready")
+            turn.note(Action.ROLLOUT_FINISHED, Reason.ALL_READY, message)
             for replica in turn.replicas:
                 turn.put_replica(replace(replica, revision=graph.revision))
         target = turn.revisions[graph.revision]
