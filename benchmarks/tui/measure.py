@@ -1,6 +1,6 @@
 """Measures the real program in a pseudo-terminal: first frame, keystroke to frame, CPU share, memory.
 
-    python -m benchmarks.tui.measure [--seconds 10] [--presses 200] [--flood 1000000]
+    python -m benchmarks.tui.measure [--seconds 10] [--presses 200] [--flood 1000000] [--flood-seconds 900]
 
 A keystroke's frame is the first output after it that moves the cursor bar. CPU is user + system time of
 the dashboard's process over wall time; memory is its resident set.
@@ -129,11 +129,24 @@ def report(what: str, taken: list[float]) -> None:
 
 def first_frames(times: int) -> None:
     taken = []
+    cpu = []
     for _ in range(times):
         with running(0, 1) as program:
             program.until(b"graph-000")
             taken.append(time.perf_counter() - program.started)
+            cpu.append(sum(program.process.cpu_times()[:2]))
     print(f"first useful frame: median {statistics.median(taken) * 1e3:.0f} ms, worst {max(taken) * 1e3:.0f} ms")
+    print(
+        f"  CPU until then: {statistics.median(cpu) * 1e3:.0f} ms; `import textual.app` alone {_textual() * 1e3:.0f} ms"
+    )
+
+
+def _textual() -> float:
+    """CPU seconds of a Python that imports the toolkit and ends: what no Textual program can go below."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", "import textual.app"], check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def idle(seconds: float) -> None:
@@ -184,21 +197,26 @@ def keys_in_logs(presses: int) -> None:
         report("keystroke to frame in logs", taken)
 
 
-def flood(number: int) -> None:
+def flood(number: int, limit_s: float) -> None:
     with running(0, 0) as program:
         program.until(b"graph-000")
         before = program.rss_mb
+        cpu = sum(program.process.cpu_times()[:2])
         os.write(program.fd, b"l")
         start = time.perf_counter()
         taken = 0
         peak = 0.0
-        while taken < number and time.perf_counter() - start < 580:
+        while taken < number and time.perf_counter() - start < limit_s:
             text = program.drain(1.0)
             peak = max(peak, program.rss_mb)
             for found in re.findall(rb"([\d,.]+M?) received", text):
                 taken = max(taken, _number(found.decode()))
         rate = taken / (time.perf_counter() - start)
+        cpu = sum(program.process.cpu_times()[:2]) - cpu
         print(f"flood: {taken:,} lines taken at {rate:,.0f}/s; memory {before:.0f} MB before, {peak:.0f} MB at most")
+        print(
+            f"  CPU {cpu / max(taken, 1) * 1e6:.1f} µs a line: {cpu / max(taken, 1) * 20_000:.1%} of a core at 20,000/s"
+        )
 
 
 def _number(text: str) -> int:
@@ -210,13 +228,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--presses", type=int, default=200)
     parser.add_argument("--flood", type=int, default=1_000_000)
+    parser.add_argument("--flood-seconds", type=float, default=900.0)
     options = parser.parse_args()
     first_frames(5)
     idle(options.seconds)
     events(options.seconds, options.presses)
     logs(options.seconds)
     keys_in_logs(options.presses)
-    flood(options.flood)
+    flood(options.flood, options.flood_seconds)
 
 
 if __name__ == "__main__":
