@@ -54,6 +54,7 @@ contracts: setup  ## who may import whom
 	PYTHONPATH=sdk:. $(BIN)/lint-imports
 
 unit: setup  ## the tests alone
+	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel"
 
 fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
