@@ -82,6 +82,13 @@ class RunningGraph:
                     raise AssertionError(f"{replica} ended with {code}:\n{self.log(replica)}")
                 await asyncio.sleep(0.02)
 
+    async def metrics(self, replica: str, prefix: str) -> dict[str, float]:
+        """A replica's present values of the metrics whose names begin so."""
+        status = (await self.statuses())[replica]
+        async with await self.runtime.peer(status.address).call("_system/metrics", None) as stream:
+            message = await anext(aiter(stream))
+        return {name: value for name, _, value, _ in message["samples"] if name.startswith(prefix)}
+
     def log(self, replica: str) -> str:
         return (self.directory / f"{replica}.log").read_text()[-4000:]
 

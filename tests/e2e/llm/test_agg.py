@@ -37,6 +37,7 @@ async def test_the_whole_graph(graph: tuple[RunningGraph, str]) -> None:
         await answers_whole_and_streamed(api)
         await errors_are_openai_s(api, url)
         await many_at_once(api)
+        await leaving_aborts(running_graph, api)
         await losing_a_worker(running_graph, api)
 
 
@@ -78,6 +79,24 @@ async def many_at_once(api: openai.AsyncOpenAI) -> None:
 
     async with asyncio.timeout(60):
         assert min(await asyncio.gather(*(one() for _ in range(100)))) > 1
+
+
+async def leaving_aborts(graph: RunningGraph, api: openai.AsyncOpenAI) -> None:
+    """A client that goes away in mid-stream frees the engine: its 7,000 tokens would take a minute."""
+
+    async def running() -> float:
+        names = ("worker-1", "worker-2")
+        return sum(
+            [(await graph.metrics(name, "dynamo_engine_running"))["dynamo_engine_running_requests"] for name in names]
+        )
+
+    stream = await api.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=7000, stream=True)
+    async with asyncio.timeout(30):
+        while not await running():
+            await asyncio.sleep(0.02)
+        await stream.close()
+        while await running():
+            await asyncio.sleep(0.02)
 
 
 async def losing_a_worker(graph: RunningGraph, api: openai.AsyncOpenAI) -> None:

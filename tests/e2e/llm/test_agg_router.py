@@ -55,13 +55,10 @@ def client(url: str) -> openai.AsyncOpenAI:
 
 async def router_metrics(graph: RunningGraph) -> dict[str, float]:
     """The router's counters once the last reports of finished requests have arrived."""
-    status = (await graph.statuses())["router-1"]
     latest: dict[str, float] = {}
     async with asyncio.timeout(10):
         while True:
-            async with await graph.runtime.peer(status.address).call("_system/metrics", None) as stream:
-                message = await anext(aiter(stream))
-            found = {name: value for name, _, value, _ in message["samples"] if name.startswith("dynamo_kv")}
+            found = await graph.metrics("router-1", "dynamo_kv")
             if found == latest:
                 return found
             latest = found
