@@ -201,7 +201,7 @@ async def test_one_daemon_per_postgresql_database(empty_postgres: str, tmp_path:
     await first.close()
 
 
-def test_a_current_schema_is_opened_without_alembic(tmp_path: Path) -> None:
+def test_a_new_or_current_schema_is_opened_without_alembic(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys; from pathlib import Path; from dynamod.store.database import Store\n"
         "async def main(): await (await Store.open(Path(sys.argv[1]))).close()\n"
@@ -211,4 +211,4 @@ def test_a_current_schema_is_opened_without_alembic(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code, str(tmp_path / "s.db")], capture_output=True, text=True, check=True)
         for _ in range(2)
     ]
-    assert [answer.stdout.strip() for answer in answers] == ["True", "False"]
+    assert [answer.stdout.strip() for answer in answers] == ["False", "False"]

@@ -39,6 +39,33 @@ def test_upgrade_without_drift_and_back(engine: Engine) -> None:
     engine.dispose()
 
 
+def schema(engine: Engine) -> dict[str, object]:
+    """Everything that the inspector knows of each table."""
+    inspector = inspect(engine)
+    return {
+        table: (
+            [(c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(table)],
+            inspector.get_pk_constraint(table)["constrained_columns"],
+            sorted((i["name"] or "", i["column_names"], bool(i["unique"])) for i in inspector.get_indexes(table)),
+            sorted(u["column_names"] for u in inspector.get_unique_constraints(table)),
+            sorted((f["constrained_columns"], f["referred_table"]) for f in inspector.get_foreign_keys(table)),
+        )
+        for table in sorted(inspector.get_table_names())
+    }
+
+
+def test_a_new_database_is_what_the_migrations_make(engine: Engine, tmp_path: Path) -> None:
+    migrated = create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
+    migrate.upgrade(migrated, "head")
+    migrate.migrate(engine, None)
+    assert schema(engine) == schema(migrated)
+    with engine.connect() as connection:
+        assert migrate.current(connection) == migrate.HEAD
+    migrate.upgrade(engine, "head")
+    engine.dispose()
+    migrated.dispose()
+
+
 async def test_an_older_database_is_backed_up_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "store.db"
     await (await Store.open(path)).close()
