@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 
 from dynamod.core.errors import NotFound, Unavailable
@@ -17,6 +18,7 @@ class EngineBase(ABC):
         self._core: Core | None = None
         self._actors: dict[str, GraphActor] = {}
         self._stopping = False
+        self._creation = asyncio.Lock()
 
     @property
     def core(self) -> Core:

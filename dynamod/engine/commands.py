@@ -39,9 +39,10 @@ class Commands(EngineBase):
         core = self._open_for_change()
         name = check(request)
         self._check_driver(request)
-        known = core.memory.find(request.project, name)
-        if known is None:
-            return await self._create(request, name, actor), True
+        async with self._creation:  # of two who create the same graph at once, the second finds it
+            known = core.memory.find(request.project, name)
+            if known is None:
+                return await self._create(request, name, actor), True
         async with self._actor(known).lock:
             graph = core.memory.graph(request.project, name)
             changed = await self._revise(graph, request, actor)

@@ -54,6 +54,15 @@ async def test_submitting_twice_changes_nothing(tmp_path: Path) -> None:
         await engine.stop(stop_graphs=True)
 
 
+async def test_two_who_create_the_same_graph_at_once_get_one(tmp_path: Path) -> None:
+    spec = graph(tmp_path, service("Only", workers=0))
+    async with Engine(where(tmp_path)) as engine:
+        outcomes = await asyncio.gather(*(engine.submit(submission(spec), actor="user:0") for _ in range(5)))
+        assert sorted(changed for _, changed in outcomes) == [False, False, False, False, True]
+        assert len({found.id for found, _ in outcomes}) == 1
+        assert len((await engine.graphs()).items) == 1
+
+
 async def test_restart_budget_is_spent_and_said(tmp_path: Path) -> None:
     spec = graph(tmp_path, service("Only", envs={"BEFORE": "print('boom', flush=True); sys.exit(7)"}))
     async with Engine(where(tmp_path)) as engine:
