@@ -72,7 +72,7 @@ def _run(where: Locations, options: argparse.Namespace) -> int:
 
     import uvloop
 
-    from dynamod.api.server import ListenError
+    from dynamod.api.listening import ListenError
     from dynamod.api.tokens import TokenFileError
     from dynamod.core.errors import EngineError
     from dynamod.daemon import DaemonOptions, run_daemon, set_up_logging

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynamod.api.guard import guard_rules
-from dynamod.api.server import tcp_listener
+from dynamod.api.listening import tcp_listener
 from dynamod.api.tokens import load_tokens
 from dynamod.redaction import RedactingFormatter
 from dynamod.schema import Locations
@@ -70,6 +70,7 @@ async def run_daemon(options: DaemonOptions) -> None:
         async with serving(
             options.where, engine_options, rules, listeners=listeners, on_shutdown=ending.ask
         ) as running:
+            await running.open_face()
             options.where.pid_file.write_text(f"{os.getpid()}\n")
             for listener in listeners:
                 _log.info("listening on %s:%s", *listener.getsockname()[:2])

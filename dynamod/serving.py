@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from dynamo.runtime.settings import from_environment
 from dynamo.runtime.transport.planes import open_plane
-from dynamod.api.app import create_app
-from dynamod.api.backend import Backend
 from dynamod.api.guard import GuardRules
-from dynamod.api.server import ApiServer, unix_listener
+from dynamod.api.listening import unix_listener
 from dynamod.engine import Engine, EngineOptions
 from dynamod.observe.observers import Observers
 from dynamod.observe.streams import ReplicaStreams
 from dynamod.schema import DaemonInfo, Locations
 
-REQUESTS_END_S = 5.0
-"""How long running requests may take to end when the daemon stops."""
 
-
-@dataclass(frozen=True)
 class Serving:
-    """What is running."""
+    """What is running. The REST face is opened apart: a `serve` starts its graph before it pays for it."""
 
-    engine: Engine
-    observers: Observers
+    def __init__(self, engine: Engine, observers: Observers, open_face: Callable[[], Awaitable[None]]) -> None:
+        self.engine = engine
+        self.observers = observers
+        self._open_face = open_face
+
+    async def open_face(self) -> None:
+        """Serve on the engine's Unix socket and the further listeners. Raises ListenError."""
+        await self._open_face()
 
 
 @asynccontextmanager
@@ -42,13 +42,12 @@ async def serving(
     listeners: Sequence[socket.socket] = (),
     on_shutdown: Callable[[bool], None],
 ) -> AsyncIterator[Serving]:
-    """Run an engine and serve it on its Unix socket, and on further listeners, for as long as the context lasts.
+    """Run an engine and its observers for as long as the context lasts, and its REST face once it is opened.
 
     `on_shutdown(stop_graphs)` is called when a client asks the program to end.
 
     Raises:
         Unavailable, StoreError: the engine cannot start.
-        ListenError: the socket cannot be listened on.
     """
     started = datetime.now(UTC)
     engine = Engine(where, options=options)
@@ -62,21 +61,32 @@ async def serving(
         observers = Observers(engine, where, discovery=discovery, open_metrics=streams.metrics, open_feed=streams.feed)
         await stack.enter_async_context(observers.running())
 
-        def about() -> DaemonInfo:
-            return daemon_info(engine, options, started)
+        async def open_face() -> None:
+            listener = unix_listener(where.api_socket)
+            stack.callback(where.api_socket.unlink, missing_ok=True)
 
-        backend = Backend(engine, observers, about, lambda _actor, stop_graphs: on_shutdown(stop_graphs))
-        server = ApiServer(create_app(backend, rules))
-        listener = unix_listener(where.api_socket)
-        stack.callback(where.api_socket.unlink, missing_ok=True)
-        await server.start([listener, *listeners])
+            def shutdown(_actor: str, stop_graphs: bool) -> None:
+                on_shutdown(stop_graphs)
 
-        async def close_server() -> None:
-            backend.closing.set()
-            await server.stop(REQUESTS_END_S)
+            face = await asyncio.to_thread(_face)
+            close = await face(
+                engine,
+                observers,
+                lambda: daemon_info(engine, options, started),
+                shutdown,
+                rules,
+                [listener, *listeners],
+            )
+            stack.push_async_callback(close)
 
-        stack.push_async_callback(close_server)
-        yield Serving(engine, observers)
+        yield Serving(engine, observers, open_face)
+
+
+def _face() -> Callable[..., Awaitable[Callable[[], Awaitable[None]]]]:
+    """FastAPI costs as much to import as the engine."""
+    from dynamod.api.face import open_face
+
+    return open_face
 
 
 def options_of(

@@ -18,7 +18,7 @@ import msgspec
 
 from dynamo.sdk.spec import GraphSpec
 from dynamod.api.guard import guard_rules
-from dynamod.api.server import ListenError
+from dynamod.api.listening import ListenError
 from dynamod.core.errors import EngineError
 from dynamod.foreground.inspecting import Inspection
 from dynamod.foreground.output import LogPrinter, say
@@ -106,6 +106,7 @@ class Session:
     ) -> None:
         self._options = options
         self._spec = spec
+        self._running = running
         self._engine = running.engine
         self._observers = running.observers
         self._stopping = stopping
@@ -117,9 +118,12 @@ class Session:
         after = self._engine.last_seq
         graph, _ = await self._engine.submit(self._submission(), actor=ACTOR)
         self._name = graph.name
-        with _registered(self._options, self._where, graph):
-            async with self._logs_printed():
-                code = await self._until_end(after, began)
+        async with self._logs_printed():
+            try:
+                await self._running.open_face()  # meanwhile the first replicas start
+                with _registered(self._options, self._where, graph):
+                    code = await self._until_end(after, began)
+            finally:
                 await self._stop()
         return KILLED if self._stopping.at_once.is_set() else code
 

@@ -209,3 +209,9 @@ def test_output_that_nobody_reads_does_not_hold_the_graph_up(tmp_path: Path) -> 
     finally:
         serve.kill()
         serve.communicate()
+
+
+def test_the_graph_starts_before_the_rest_face_is_paid_for() -> None:
+    code = "import sys, dynamod.foreground.session; print({'fastapi', 'uvicorn', 'alembic'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "set()"

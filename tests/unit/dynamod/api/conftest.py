@@ -22,6 +22,7 @@ async def daemon(where: Locations) -> AsyncIterator[Serving]:
     """A real engine with its REST face on a Unix socket."""
     options = EngineOptions(environ={"PATH": "/usr/bin:/bin"})
     async with serving(where, options, guard_rules(None), on_shutdown=lambda _: None) as running:
+        await running.open_face()
         yield running
 
 

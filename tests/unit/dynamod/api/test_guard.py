@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from dynamod.api.guard import ACTOR, Guard, GuardRules, guard_rules
-from dynamod.api.server import ApiServer, ListenError, tcp_listener, unix_listener
+from dynamod.api.listening import ListenError, tcp_listener, unix_listener
+from dynamod.api.server import ApiServer
 from dynamod.api.tokens import add_token, load_tokens
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
