@@ -20,6 +20,7 @@ from dynamo_tui.client.contexts import Context
 from dynamo_tui.tui.connection import Connection
 from dynamo_tui.tui.navigation import Navigation
 from dynamo_tui.tui.replay import Replay
+from dynamo_tui.tui.screens.base import Feed
 from dynamo_tui.tui.screens.graphs import GraphsView
 from dynamo_tui.tui.settings import Settings
 from dynamo_tui.tui.store import GraphKey, Link, Store, Topic
@@ -119,7 +120,7 @@ class Dashboard(Navigation):
         await self.open_tab()
         if self._first_graph is not None:
             self.open_graph(GraphKey(self.context.project, self._first_graph))
-        self.run_worker(self.connection.run(), group="connection", exit_on_error=True)
+        self._follow_daemon()
         self.set_interval(CLOCK_EVERY_S, self._tick)
         self.show_frame()
         if self.notice:
@@ -162,12 +163,16 @@ class Dashboard(Navigation):
         self.replay.fill(self.store)
         return Connection(self.client, self.store, self.now, live=Link.REPLAY)
 
+    def _follow_daemon(self) -> None:
+        feed: Feed = self.connection.run
+        self.run_worker(feed, group="connection", exit_on_error=True)
+
     def _start_afresh(self) -> None:
         """An empty picture, and a connection that fills it."""
         self.workers.cancel_group(self, "connection")
         self.store = Store(self._store_changed)
         self.connection = self._connect()
-        self.run_worker(self.connection.run(), group="connection", exit_on_error=True)
+        self._follow_daemon()
 
     def action_play(self) -> None:
         """Stop or go on with a replay."""
@@ -207,6 +212,8 @@ class Dashboard(Navigation):
     def _refresh_views(self) -> None:
         self._refresh_timer = None
         self._refreshed_at = time.monotonic()
+        if not self.screen_stack:
+            return  # the application is closing
         self._show(self.store.take_changes())
 
     def _show(self, changed: frozenset[Topic]) -> None:
@@ -216,12 +223,12 @@ class Dashboard(Navigation):
         self.show_frame()
 
     def _tick(self) -> None:
-        if self.store.link is not Link.CONNECTING:
+        if self.screen_stack and self.store.link is not Link.CONNECTING:
             self._show(frozenset({Topic.CLOCK}))
 
     def show_frame(self) -> None:
         """The title and the banner."""
-        if not self.views:
+        if not self.decks or not self.pane.stack:
             return
         view = self.view
         notes = [self.tab_note] if self.tab_note else []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.widget import Widget
+from textual.worker import WorkType
 
 from dynamo_tui.tui.store import GraphKey, Store, Topic
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from dynamo_tui.tui.app import Dashboard
 
 FEEDS = "feeds"
+
+Feed = WorkType[None]
+"""A coroutine function that runs while its page is shown; it is called only when its worker runs."""
 
 
 class View(Widget):
@@ -56,7 +60,7 @@ class View(Widget):
         """The replica that is selected on this page."""
         return None
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
+    def feeds(self) -> Sequence[Feed]:
         """What has to run while this page is on screen."""
         return ()
 

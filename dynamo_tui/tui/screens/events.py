@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 
 from dynamo_tui.tui import figures
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Topic
 from dynamo_tui.tui.tones import Run, Tone
@@ -97,8 +97,8 @@ class EventsView(View):
     def replica_id(self) -> str | None:
         return self.table.row.replica if self.table.row else None
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return (self.dashboard.connection.past_events(),)
+    def feeds(self) -> Sequence[Feed]:
+        return (self.dashboard.connection.past_events,)
 
     def update_view(self, changed: frozenset[Topic]) -> None:
         del changed

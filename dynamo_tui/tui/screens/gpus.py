@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.drawing.braille import bar
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Topic
 from dynamo_tui.tui.tones import Run, Tone
@@ -105,8 +105,8 @@ class GpusView(View):
         wanted = gpu.claimed[0].replica
         return next(((key, wanted) for key, held in self.store.replicas.items() if wanted in held), None)
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return (self.dashboard.connection.gpus(),)
+    def feeds(self) -> Sequence[Feed]:
+        return (self.dashboard.connection.gpus,)
 
     def update_view(self, changed: frozenset[Topic]) -> None:
         del changed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,7 +14,7 @@ from textual.binding import Binding, BindingType
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.drawing.braille import sparkline
 from dynamo_tui.tui.drawing.topology import Branch, tree
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.graphs import reason_text
 from dynamo_tui.tui.screens.replica_cells import replica_columns
 from dynamo_tui.tui.store import GraphKey, Topic
@@ -90,8 +91,8 @@ class GraphView(View):
         row = self.replica_table.row
         return row.id if row is not None and self.replica_table.has_focus else None
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return (self.dashboard.connection.rates(self.key),)
+    def feeds(self) -> Sequence[Feed]:
+        return (partial(self.dashboard.connection.rates, self.key),)
 
     def focus_main(self) -> None:
         self.screen.set_focus(self.services)

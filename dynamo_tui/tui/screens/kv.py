@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,7 +14,7 @@ from textual.containers import Horizontal
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.drawing.braille import bar, sparkline
 from dynamo_tui.tui.history import Track
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, KvFeed, Topic
 from dynamo_tui.tui.tones import Run, Tone, ratio_tone, series_tone
@@ -84,8 +85,8 @@ class KvView(View):
     def decisions_table(self) -> Table[KvDecision]:
         return self.query_one("#decisions", Table)
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return (self.dashboard.connection.kv(self.key),)
+    def feeds(self) -> Sequence[Feed]:
+        return (partial(self.dashboard.connection.kv, self.key),)
 
     def focus_main(self) -> None:
         self.screen.set_focus(self.workers_table)

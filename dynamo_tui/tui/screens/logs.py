@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -17,7 +17,7 @@ from dynamo_tui.client import calls, streams
 from dynamo_tui.client.errors import ApiError, ClientError
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.line_buffer import Entry, LineBuffer
-from dynamo_tui.tui.screens.base import FEEDS, View
+from dynamo_tui.tui.screens.base import FEEDS, Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Topic
 from dynamo_tui.tui.tones import Run, Tone
@@ -92,8 +92,8 @@ class LogsView(View):
     def replica_id(self) -> str | None:
         return self._replica
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return (self._follow_lines(),)
+    def feeds(self) -> Sequence[Feed]:
+        return (self._follow_lines,)
 
     def focus_main(self) -> None:
         self.screen.set_focus(self.log_view)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import on
@@ -13,7 +14,7 @@ from textual.binding import Binding, BindingType
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.drawing.braille import sparkline
 from dynamo_tui.tui.history import Track
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.rate_fields import RATE_FORMATS
 from dynamo_tui.tui.store import GraphKey, RateKey, Topic
 from dynamo_tui.tui.tones import Run, Tone, series_tone
@@ -108,8 +109,8 @@ class MetricsView(View):
     def service(self) -> str | None:
         return self.table.row.service if self.table.row else None
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return (self.dashboard.connection.rates(self.key),)
+    def feeds(self) -> Sequence[Feed]:
+        return (partial(self.dashboard.connection.rates, self.key),)
 
     def focus_main(self) -> None:
         self.screen.set_focus(self.table)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,7 +16,7 @@ from dynamo_tui.client import calls
 from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.drawing.braille import sparkline
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.logs import LogsView
 from dynamo_tui.tui.screens.rate_fields import RATE_FORMATS
 from dynamo_tui.tui.screens.replica_cells import gpu_text, replica_name, replica_reason
@@ -99,8 +100,8 @@ class ReplicaView(View):
     def logs(self) -> LogsView:
         return self.query_one("#own-logs", LogsView)
 
-    def feeds(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return (self.dashboard.connection.rates(self.key), self._explain())
+    def feeds(self) -> Sequence[Feed]:
+        return (partial(self.dashboard.connection.rates, self.key), self._explain)
 
     def shown(self) -> None:
         super().shown()
