@@ -109,7 +109,7 @@ async def test_a_missing_program_is_told(tmp_path: Path) -> None:
 async def test_drain_then_kill_of_the_whole_group(tmp_path: Path) -> None:
     stubborn = service(
         "Only",
-        drain_timeout=0.3,
+        drain_timeout=2.0,
         envs={"STUBBORN": "1", "BEFORE": "import subprocess; subprocess.Popen(['sleep', '1000'])"},
     )
     async with Engine(where(tmp_path)) as engine:
