@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,12 +119,13 @@ class Session:
         graph, _ = await self._engine.submit(self._submission(), actor=ACTOR)
         self._name = graph.name
         async with self._logs_printed():
-            try:
-                await self._running.open_face()  # meanwhile the first replicas start
-                with _registered(self._options, self._where, graph):
+            with ExitStack() as registered:
+                try:
+                    await self._running.open_face()  # meanwhile the first replicas start
+                    registered.enter_context(_registered(self._options, self._where, graph))
                     code = await self._until_end(after, began)
-            finally:
-                await self._stop()
+                finally:
+                    await self._stop()
         return KILLED if self._stopping.at_once.is_set() else code
 
     def _submission(self) -> GraphSubmit:
