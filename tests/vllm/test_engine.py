@@ -205,6 +205,15 @@ async def test_arguments_that_it_does_not_know_are_named(weights: Path) -> None:
         await engine.start(lambda _: None)
 
 
+async def test_a_cache_that_is_too_small_is_named(weights: Path) -> None:
+    arguments = [*ARGUMENTS, "--num-gpu-blocks-override", "8"]
+    engine = VllmEngine(["--model", str(weights), *arguments])
+    before = cores()
+    with pytest.raises(ModelError, match="1024"):
+        await engine.start(lambda _: None)
+    assert cores() == before
+
+
 async def test_a_dead_core_is_noticed_and_a_new_engine_starts_clean(watched: Watched, weights: Path) -> None:
     request = EngineRequest(
         request_id="dying", token_ids=prompt(9, 20), stop=StopOptions(max_tokens=900, ignore_eos=True)

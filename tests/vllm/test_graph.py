@@ -31,6 +31,7 @@ def options(weights: Path) -> list[str]:
         f"--Worker.model={weights}",
         "--Worker.served-model-name=tiny",
         "--Worker.dtype=float32",
+        "--Worker.max-model-len=1024",
         "--Worker.num-gpu-blocks-override=52",
         "--Worker.kv-cache-memory-bytes=16777216",
         '--Worker.ServiceArgs.resources={"gpu": 0}',

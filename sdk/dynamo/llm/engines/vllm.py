@@ -122,7 +122,8 @@ class VllmEngine:
             )
         except Exception as error:
             logger.exception("vLLM did not start")
-            raise ModelError(f"vLLM did not start on {arguments.model}: {_first_line(error)}") from error
+            reason = (self._watch and self._watch.last_error) or _first_line(error)
+            raise ModelError(f"vLLM did not start on {arguments.model}: {reason}") from error
         self._defaults = self._config.model_config.get_diff_sampling_param()
 
     def _configure(self, arguments: Any) -> None:

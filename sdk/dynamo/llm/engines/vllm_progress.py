@@ -22,6 +22,9 @@ _SIGNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+_ERROR = re.compile(r"\b(\w*(?:Error|Exception): .+)")
+
+
 def progress_of(line: str) -> str | None:
     """The progress that a line of vLLM's log shows, or None."""
     for pattern, form in _SIGNS:
@@ -31,11 +34,19 @@ def progress_of(line: str) -> str | None:
     return None
 
 
+def error_of(line: str) -> str | None:
+    """The exception that a line of a traceback ends with, or None."""
+    match = _ERROR.search(line)
+    return match[1].strip() if match else None
+
+
 class StderrWatch:
     """Watches standard error until `close`; `report` is called from a thread of its own."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report: Callable[[str], None] | None = report
+        self.last_error = ""
+        """What an engine's process raised last; what vLLM raises here afterwards only says that one failed."""
         self._original = os.dup(2)
         reading, writing = os.pipe()
         os.dup2(writing, 2)
@@ -54,7 +65,10 @@ class StderrWatch:
                 continue
             *lines, rest = re.split(rb"[\r\n]", rest + data)
             for line in lines:
-                shown = progress_of(line.decode(errors="replace"))
+                text = line.decode(errors="replace")
+                if error := error_of(text):
+                    self.last_error = error
+                shown = progress_of(text)
                 if shown and shown != last:
                     last = shown
                     report(shown)
