@@ -44,6 +44,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "rollout": Entry("rollout", "Status and history of a graph's revisions."),
         "wait": Entry("wait", "Wait until a graph is ready, stopped or gone."),
     },
+    "Builds": {
+        "build": Entry("build", "Make a build: sources, locked packages and configuration in one archive."),
+        "builds": Entry("builds", "List, show, remove, export and import builds."),
+        "get": Entry("builds", "Show a build as JSON or YAML, or its path.", "get_command"),
+    },
     "Look": {
         "logs": Entry("logs", "Print or follow the logs of a graph, merged by time."),
         "events": Entry("events", "Print or follow what happened, by whom and why."),

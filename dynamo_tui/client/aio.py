@@ -60,7 +60,15 @@ class AsyncClient:
         """Carry out one call and keep what HTTP says: status and etag."""
         headers = request_headers(self.context.token, call.headers, body=bool(call.body))
         try:
-            response = await self._http.request(call.method, call.target, content=call.body, headers=headers)
+            response = await self._http.request(
+                call.method,
+                call.target,
+                content=call.body,
+                headers=headers,
+                timeout=self._timeout
+                if call.timeout is None
+                else httpx.Timeout(call.timeout, connect=self._timeout.connect),
+            )
         except httpx.HTTPError as error:
             raise self._failure(error) from error
         return read_answer(call, response.status_code, response.headers, response.content)

@@ -6,11 +6,13 @@ since the epoch.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
 
 from dynamo_tui.client.exchange import Call, Query, path_part
+from dynamod.schema.builds import Build
 from dynamod.schema.daemon import DaemonInfo
 from dynamod.schema.events import Event
 from dynamod.schema.graphs import (
@@ -30,6 +32,9 @@ from dynamod.schema.graphs import (
 from dynamod.schema.observations import Gpu, KvSnapshot, LogLine, Series, ServiceRates
 
 DEFAULT_PROJECT = "default"
+TRANSFER_TIMEOUT_S = 600.0
+ENVIRONMENT_TIMEOUT_S = 1900.0
+"""A submission of a build answers once its environment is there, which takes as long as installing its packages."""
 ALL_PROJECTS = "*"
 T = TypeVar("T")
 
@@ -67,7 +72,7 @@ def graph(name: str, *, project: str = DEFAULT_PROJECT) -> Call[Graph]:
 
 def submit(request: GraphSubmit) -> Call[Graph]:
     """Create a graph or a new revision of it. Status 201 says created, 200 that it was there or updated."""
-    return _post("/v1/graphs", Graph, request, {"project": request.project})
+    return _patient(_post("/v1/graphs", Graph, request, {"project": request.project}), request)
 
 
 def remove(name: str, *, project: str = DEFAULT_PROJECT) -> Call[None]:
@@ -147,7 +152,7 @@ def why(replica_id: str) -> Call[Why]:
 
 def plan(request: GraphSubmit) -> Call[Plan]:
     """What a submit would do; nothing is changed."""
-    return _post("/v1/plans", Plan, PlanRequest(submit=request), {"project": request.project})
+    return _patient(_post("/v1/plans", Plan, PlanRequest(submit=request), {"project": request.project}), request)
 
 
 def get_plan(plan_id: str) -> Call[Plan]:
@@ -157,6 +162,32 @@ def get_plan(plan_id: str) -> Call[Plan]:
 def apply_plan(plan_id: str) -> Call[Graph]:
     """Carry out a plan; Conflict when the world has changed since it was made."""
     return _post(f"/v1/plans/{path_part(plan_id)}/apply", Graph, None, {})
+
+
+def builds(*, after: str | None = None, limit: int | None = None) -> Call[Page[Build]]:
+    return Call("GET", "/v1/builds", Page[Build], query={"after": after, "limit": limit})
+
+
+def build(reference: str) -> Call[Build]:
+    """The build of a tag (`name:version`, or `name` for its newest), or of a digest's beginning."""
+    return Call("GET", f"/v1/builds/{path_part(reference)}", Build)
+
+
+def remove_build(reference: str) -> Call[None]:
+    """Forget a tag; Conflict when a graph needs the build."""
+    return Call("DELETE", f"/v1/builds/{path_part(reference)}", None)
+
+
+def upload_build(*, sha256: str | None = None, force: bool = False) -> Call[Build]:
+    """Keep an archive: give its file to `Client.upload`. Status 201 says kept, 200 that it was there."""
+    headers = {"Content-Type": "application/gzip"}
+    query: Query = {"sha256": sha256, "force": force or None}
+    return Call("POST", "/v1/builds", Build, query=query, headers=headers, timeout=TRANSFER_TIMEOUT_S)
+
+
+def build_archive(reference: str) -> Call[None]:
+    """The archive itself: give a file to write it to to `Client.download`."""
+    return Call("GET", f"/v1/builds/{path_part(reference)}/archive", None, timeout=TRANSFER_TIMEOUT_S)
 
 
 def events(
@@ -278,3 +309,7 @@ def gpus() -> Call[list[Gpu]]:
 def _post(path: str, result: type[T], body: Any, query: Query) -> Call[T]:
     encoded = b"" if body is None else msgspec.json.encode(body)
     return Call("POST", path, result, query=query, body=encoded)
+
+
+def _patient(call: Call[T], request: GraphSubmit) -> Call[T]:
+    return call if request.build is None else replace(call, timeout=ENVIRONMENT_TIMEOUT_S)

@@ -26,7 +26,10 @@ Query = Mapping[str, str | int | float | bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request. `result` is the type that a 2xx body is decoded into: `str` takes it as text, None ignores it."""
+    """One request. `result` is the type that a 2xx body is decoded into: `str` takes it as text, None ignores it.
+
+    `timeout`: seconds to wait for the answer, where that may be longer than the client's own.
+    """
 
     method: str
     path: str
@@ -34,6 +37,7 @@ class Call(Generic[T]):
     query: Query = field(default_factory=dict)
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None
 
     @property
     def target(self) -> str:

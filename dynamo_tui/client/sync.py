@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import select
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import IO, Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
 from dynamo_tui.client.contexts import LOCAL, Context
@@ -58,10 +60,21 @@ class Client:
 
     def answer(self, call: Call[T]) -> Answer[T]:
         """Carry out one call and keep what HTTP says: status and etag."""
+        return self._answer(call, call.body)
+
+    def upload(self, call: Call[T], file: IO[bytes], size: int) -> Answer[T]:
+        """Carry out a call whose body is a file of `size` bytes; it is never read into memory whole."""
+        return self._answer(replace(call, headers={**call.headers, "Content-Length": str(size)}), file)
+
+    def download(self, call: Call[None], target: IO[bytes]) -> None:
+        """Carry out a call whose answer is plain bytes, and write them to `target`."""
+        self._answer(call, call.body, target)
+
+    def _answer(self, call: Call[T], body: bytes | IO[bytes] | None, target: IO[bytes] | None = None) -> Answer[T]:
         if self._connection is not None and _has_ended(self._connection):
             self.close()  # the daemon closes idle connections, and a new daemon knows nothing of old ones
         try:
-            return self._exchange(call)
+            return self._exchange(call, body, target)
         except (http.client.HTTPException, OSError) as error:
             self.close()
             raise self._failure(error) from error
@@ -98,17 +111,23 @@ class Client:
                     raise
                 pause(error, resumption.next_delay())
 
-    def _exchange(self, call: Call[T]) -> Answer[T]:
+    def _exchange(self, call: Call[T], body: bytes | IO[bytes] | None, target: IO[bytes] | None) -> Answer[T]:
         if self._connection is None:
             self._connection = self.connect(self._timeout)
         connection = self._connection
-        headers = request_headers(self.context.token, call.headers, body=bool(call.body))
-        connection.request(call.method, call.target, body=call.body, headers=headers)
+        if connection.sock is not None:
+            connection.sock.settimeout(call.timeout or self._timeout)
+        headers = request_headers(self.context.token, call.headers, body=bool(body))
+        connection.request(call.method, call.target, body=body, headers=headers)
         response = connection.getresponse()
-        body = response.read()
+        if target is not None and 200 <= response.status < 300:
+            shutil.copyfileobj(response, target)
+            data = b""
+        else:
+            data = response.read()
         if response.will_close:
             self.close()
-        return read_answer(call, response.status, {k.lower(): v for k, v in response.getheaders()}, body)
+        return read_answer(call, response.status, {k.lower(): v for k, v in response.getheaders()}, data)
 
     def connect(self, timeout: float) -> http.client.HTTPConnection:
         """A new connection that is established; afterwards every read has `timeout` seconds."""

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from dynamod.api import daemon, errors, events, gpus, graphs, kv, logs, metrics, plans, replicas
+from dynamod.api import builds, daemon, errors, events, gpus, graphs, kv, logs, metrics, plans, replicas
 from dynamod.api.backend import Backend
 from dynamod.api.guard import Guard, GuardRules
 
@@ -36,7 +36,7 @@ def bare_app(backend: Backend) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.backend = backend
-    routers = [module.router for module in (daemon, graphs, replicas, plans, events, logs, metrics, kv, gpus)]
+    routers = [module.router for module in (daemon, graphs, replicas, plans, events, logs, metrics, kv, gpus, builds)]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

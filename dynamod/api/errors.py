@@ -26,6 +26,10 @@ STATUS_OF_TYPE = {
     "slow-consumer": 503,
     "store": 500,
     "unavailable": 503,
+    "build-error": 422,
+    "bad-sources": 422,
+    "bad-archive": 422,
+    "lock-failed": 422,
 }
 """HTTP status by `EngineError.type`; what is not listed is the daemon's own failure, 500."""
 

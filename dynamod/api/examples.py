@@ -9,6 +9,8 @@ from typing import Any
 from dynamo.sdk.spec import DependencySpec, EndpointSpec, GraphSpec, HttpRoute, ServiceSpec
 from dynamod.schema import (
     Action,
+    Build,
+    BuiltService,
     DaemonInfo,
     Edge,
     Event,
@@ -25,6 +27,7 @@ from dynamod.schema import (
     LogGap,
     LogLine,
     OperationKind,
+    Package,
     Plan,
     PlanOperation,
     PlanRequest,
@@ -198,7 +201,30 @@ def _revision() -> Revision:
     return Revision(number=1, digest=_DIGEST, created_at=_AT, cause="submitted by user:1000", active=True)
 
 
+def _build() -> Build:
+    return Build(
+        tag="hello-world:1.0",
+        name="hello-world",
+        version="1.0",
+        digest=_DIGEST,
+        sha256=_DIGEST,
+        size=482_113,
+        created_at=_AT,
+        stored_at=_AT,
+        service="hello_world:Frontend",
+        entry="Frontend",
+        python_version="3.11",
+        services=[BuiltService(name="Frontend", service="hello_world:Frontend", endpoints=["generate"])],
+        packages=[Package(name="msgspec", version="0.20.0", hashes=[f"sha256:{_DIGEST}"])],
+        files=3,
+        source_bytes=4096,
+        path=f"/home/me/.local/state/dynamod/builds/archives/{_DIGEST}/hello-world@1.0.tar.gz",
+        used_by=["default/hello-world"],
+    )
+
+
 EXAMPLES: dict[Any, Callable[[], Any]] = {
+    Build: _build,
     DaemonInfo: lambda: DaemonInfo(
         version="0.1.0", pid=4242, started_at=_AT, state_dir="/home/me/.local/state/dynamod"
     ),

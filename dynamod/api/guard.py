@@ -24,6 +24,10 @@ from dynamod.schema import API_VERSION, API_VERSION_HEADER
 MAX_BODY = 16 << 20
 """Bytes. A spec of a thousand services is well below; archives have a limit of their own."""
 
+MAX_UPLOAD = 2 << 30
+"""Bytes of an archive that is uploaded."""
+UPLOADS = frozenset({("POST", "/v1/builds")})
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ACTOR = "dynamod.actor"
 UID_PREFIX = "uid:"
@@ -36,6 +40,7 @@ class GuardRules:
     tokens: TokenSet | None = None
     hosts: frozenset[str] = frozenset()
     max_body: int = MAX_BODY
+    max_upload: int = MAX_UPLOAD
     own_hosts: frozenset[str] = field(
         default_factory=lambda: frozenset({"localhost", "dynamod", socket.gethostname().lower()})
     )
@@ -54,11 +59,15 @@ class Guard:
             return
         try:
             scope[ACTOR] = self._admit(scope)
-            receive = _Limited(receive, self._rules.max_body)
+            receive = _Limited(receive, self._limit(scope))
             await self._app(scope, receive, _versioned(send))
         except ApiProblem as refusal:
             response = problem_response(refusal.problem, refusal.headers)
             await response(scope, receive, _versioned(send))
+
+    def _limit(self, scope: Scope) -> int:
+        upload = (scope["method"], scope["path"]) in UPLOADS
+        return self._rules.max_upload if upload else self._rules.max_body
 
     def _admit(self, scope: Scope) -> str:
         """The actor of the request, or ApiProblem."""
@@ -75,8 +84,9 @@ class Guard:
                 remedy="upgrade the older side; `dynamoctl env` shows both versions",
             )
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._rules.max_body:
-            raise too_large(self._rules.max_body)
+        limit = self._limit(scope)
+        if length.isdigit() and int(length) > limit:
+            raise too_large(limit)
         return actor
 
     def _check_host(self, headers: Headers) -> None:

@@ -45,6 +45,8 @@ _PROBLEM_MEANINGS = {
     503: "The daemon cannot do that now.",
 }
 
+_BYTES = {"type": "string", "format": "binary"}
+
 F = TypeVar("F", bound=Callable[..., Any])
 _AT_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _NAMED_FIELD = re.compile(r"(?:required|unknown) field `(?P<name>[^`]+)`")
@@ -76,6 +78,8 @@ class Operation:
     body_optional: bool = False
     stream: dict[str, Any] | None = None
     text: str | None = None
+    takes: str | None = None
+    gives: str | None = None
     problems: tuple[int, ...] = ()
     etag: bool = False
 
@@ -94,6 +98,8 @@ def describes(
     body_optional: bool = False,
     stream: dict[str, Any] | None = None,
     text: str | None = None,
+    takes: str | None = None,
+    gives: str | None = None,
     problems: tuple[int, ...] = (),
     etag: bool = False,
 ) -> Callable[[F], F]:
@@ -101,12 +107,12 @@ def describes(
 
     `answer` is the wire type of the body (None: no body); `also` are further success statuses with the same
     body and what they mean; `stream` maps the names of server-sent events to the types of their data; `text`
-    is the media type of a plain answer.
+    is the media type of a plain answer; `takes` and `gives` are those of a body and an answer that are plain bytes.
     """
 
     def mark(handler: F) -> F:
         handler.__wire__ = Operation(  # type: ignore[attr-defined]
-            answer, status, also or {}, body, body_optional, stream, text, problems, etag
+            answer, status, also or {}, body, body_optional, stream, text, takes, gives, problems, etag
         )
         return handler
 
@@ -204,12 +210,16 @@ def _complete(
             "required": not operation.body_optional,
             "content": {JSON: _media(operation.body, schema_of, examples)},
         }
+    if operation.takes is not None:
+        entry["requestBody"] = {"required": True, "content": {operation.takes: {"schema": _BYTES}}}
     success: dict[str, Any] = {"description": "Done.", "headers": dict(headers)}
     if operation.stream is not None:
         success["description"] = "A stream of server-sent events; it ends when the client closes it."
         success["content"] = {EVENT_STREAM: {"schema": _stream_schema(operation.stream, schema_of)}}
     elif operation.text is not None:
         success["content"] = {operation.text: {"schema": {"type": "string"}}}
+    elif operation.gives is not None:
+        success["content"] = {operation.gives: {"schema": _BYTES}}
     elif operation.answer is not None:
         success["content"] = {JSON: _media(operation.answer, schema_of, examples)}
     if operation.etag:

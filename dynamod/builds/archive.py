@@ -26,8 +26,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from dynamo.sdk.spec import GraphSpec, SpecError, decode
-from dynamod.builds.errors import BadArchive
-from dynamod.builds.manifest import Manifest, content_digest, from_yaml, to_yaml
+from dynamod.builds.errors import BadArchive, BuildError
+from dynamod.builds.manifest import Manifest, content_digest, from_yaml, split_tag, to_yaml
 from dynamod.builds.sources import SourceFile
 
 MANIFEST = "dynamo.yaml"
@@ -40,6 +40,8 @@ SOURCES = "src"
 MAX_ENTRIES = 100_000
 MAX_BYTES = 4 << 30
 """What an archive may unpack to. A build holds sources, not weights."""
+MAX_DOCUMENT_BYTES = 64 << 20
+"""Everything but the sources, together: it is read into memory."""
 MAX_RATIO = 200
 """More times its packed size than this, and it is a bomb (beyond the first 64 MiB, which any text may reach)."""
 _FREE_BYTES = 64 << 20
@@ -113,14 +115,23 @@ class Archive:
             BadArchive: it is damaged, unsafe, incomplete, or of a newer format.
         """
         documents: dict[str, bytes] = {}
+        total = 0
         with _reading(path) as entries:
             for entry, data in entries:
-                if not entry.name.startswith(f"{SOURCES}/"):
-                    documents[entry.name] = data.read()
+                if entry.name.startswith(f"{SOURCES}/"):
+                    continue
+                total += entry.size
+                if total > MAX_DOCUMENT_BYTES:
+                    raise BadArchive(f"{path.name}: {entry.name} is larger than such a file can be")
+                documents[entry.name] = data.read()
         for name in (MANIFEST, SPEC, LOCK):
             if name not in documents:
                 raise BadArchive(f"{path.name} holds no {name}: it is no build")
         manifest = from_yaml(documents.pop(MANIFEST))
+        try:
+            split_tag(manifest.tag)  # it becomes a file name
+        except BuildError as error:
+            raise BadArchive(f"{path.name}: {MANIFEST}: {error.detail}") from None
         try:
             spec = decode(documents[SPEC])
         except SpecError as error:
@@ -137,10 +148,9 @@ class Archive:
         with _reading(self.path) as entries:
             for entry, data in entries:
                 if entry.name.startswith(f"{SOURCES}/"):
-                    content = data.read()
                     name = entry.name.removeprefix(f"{SOURCES}/")
-                    digest = hashlib.sha256(content).hexdigest()
-                    files.append(SourceFile(name, len(content), bool(entry.mode & 0o100), digest))
+                    digest = _digest(data)
+                    files.append(SourceFile(name, entry.size, bool(entry.mode & 0o100), digest))
         if parts_digest(files, self.documents) != self.manifest.digest:
             raise BadArchive(
                 f"the content of {self.manifest.tag} is not what its manifest says", remedy="fetch or build it again"
@@ -207,6 +217,18 @@ def _checked(path: Path, tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo
         if data is None:
             raise BadArchive(f"{path.name}: {entry.name!r} cannot be read")
         yield entry, data
+
+
+def _digest(data: IO[bytes]) -> str:
+    whole = hashlib.sha256()
+    while chunk := data.read(1 << 20):
+        whole.update(chunk)
+    return whole.hexdigest()
+
+
+def python_version_of(tree: Path) -> str:
+    """The Python version that an unpacked build asks for."""
+    return from_yaml((tree / MANIFEST).read_bytes()).python_version
 
 
 def _is_safe(name: str) -> bool:

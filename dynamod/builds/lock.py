@@ -22,7 +22,7 @@ from pathlib import Path
 
 from dynamod.builds import own_wheel
 from dynamod.builds.errors import BadSources, LockFailed
-from dynamod.builds.manifest import Package
+from dynamod.schema.builds import Package
 
 TIMEOUT_S = 600.0
 _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)")

@@ -1,7 +1,7 @@
 """Make a build: read the graph in its own interpreter, choose its sources, lock its dependencies, write the archive.
 
 `python -m dynamod.builds.make --options FILE` does it as a program: progress as JSON lines on stdout, the
-last one `{"built": …manifest…, "archive": path}`, or `{"error": …}` and exit code 2.
+last one `{"built": …a Build…}`, or `{"error": …}` and exit code 2.
 """
 
 from __future__ import annotations
@@ -23,26 +23,14 @@ from dynamo.sdk.spec import GraphSpec, SpecError, decode, encode
 from dynamod.builds import archive, lock, own_wheel, sources
 from dynamod.builds.dockerfile import dockerfile
 from dynamod.builds.errors import BuildError
-from dynamod.builds.manifest import Manifest, default_name, portable, services_of, split_tag
+from dynamod.builds.layout import Layout
+from dynamod.builds.manifest import Manifest, build_of, default_name, default_version, portable, services_of, split_tag
 from dynamod.core.errors import EngineError
+from dynamod.schema.builds import Build, BuildOptions
 
 INSPECT_TIMEOUT_S = 300.0
 
 Step = Callable[[str], None]
-
-
-class BuildOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One `build` command line. `tag` is `name[:version]`; by default the graph's name and a part of the digest."""
-
-    target: str
-    output_dir: str
-    tag: str | None = None
-    config_file: str | None = None
-    working_dir: str = ""
-    overrides: tuple[str, ...] = ()
-    interpreter: str = ""
-    labels: dict[str, str] = {}
-    force: bool = False
 
 
 def build(options: BuildOptions, step: Step) -> tuple[Manifest, Path]:
@@ -73,7 +61,7 @@ def build(options: BuildOptions, step: Step) -> tuple[Manifest, Path]:
     manifest = Manifest(
         service=spec.target,
         name=name,
-        version=asked_version or digest[:12],
+        version=asked_version or default_version(digest),
         digest=digest,
         creation_time=datetime.now(UTC).replace(microsecond=0),
         entry_service=spec.entry,
@@ -86,17 +74,38 @@ def build(options: BuildOptions, step: Step) -> tuple[Manifest, Path]:
         files=len(files),
         source_bytes=sum(one.size for one in files),
     )
+    step("writing the archive")
+    try:
+        return manifest, _write(options, output, root, files, manifest, documents)
+    except OSError as error:
+        raise BuildError(f"cannot write the archive to {output}: {error.strerror}") from None
+
+
+def _write(
+    options: BuildOptions,
+    output: Path,
+    root: Path,
+    files: Sequence[sources.SourceFile],
+    manifest: Manifest,
+    documents: dict[str, bytes],
+) -> Path:
+    """The archive's path; a tag that names another build is taken from it only by force."""
     path = output / f"{manifest.name}-{manifest.version}.tar.gz"
-    if path.exists() and not options.force and archive.Archive.open(path).manifest.digest != digest:
+    kept = Layout(Path(options.keep_in)) if options.keep_in else None
+    before = kept.find(manifest.name, manifest.version) if kept is not None else None
+    others = [before.digest] if before is not None else []
+    if path.exists():
+        others.append(archive.Archive.open(path).manifest.digest)
+    if not options.force and any(digest != manifest.digest for digest in others):
         raise BuildError(
             f"{manifest.tag} is there already, with other content", field="tag", remedy="choose another tag, or --force"
         )
-    step("writing the archive")
-    try:
-        archive.write(path, root, files, manifest, documents)
-    except OSError as error:
-        raise BuildError(f"cannot write {path}: {error.strerror}") from None
-    return manifest, path
+    archive.write(path, root, files, manifest, documents)
+    if kept is None:
+        return path
+    if before is not None and before.digest != manifest.digest:
+        kept.retag(before.digest, before.name, before.version, default_version(before.digest))
+    return kept.keep(path, manifest.digest, manifest.name, manifest.version)
 
 
 def _cache(output: Path) -> Path:
@@ -135,15 +144,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = msgspec.json.decode(Path(given[1]).read_bytes(), type=BuildOptions)
         manifest, path = build(options, lambda text: _tell({"step": text}))
+        made = _described(manifest, path)
     except (OSError, msgspec.DecodeError) as error:
         _tell({"error": str(error)})
         return 2
     except EngineError as error:
         _tell({"error": str(error), "field": error.field, "remedy": error.remedy})
         return 2
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    _tell({"built": msgspec.to_builtins(manifest), "archive": str(path), "sha256": checksum})
+    _tell({"built": made})
     return 0
+
+
+def _described(manifest: Manifest, path: Path) -> Build:
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    return msgspec.structs.replace(build_of(manifest, checksum, path.stat().st_size), path=str(path))
 
 
 def _tell(message: dict[str, Any]) -> None:

@@ -5,36 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import yaml
 
 from dynamo.sdk.spec import GraphSpec
 from dynamod.builds.errors import BadArchive, BuildError
+from dynamod.schema.builds import Build, BuiltService, Package
 
 FORMAT = 1
 _TAG = re.compile(r"(?P<name>[a-z0-9]+(?:[._-][a-z0-9]+)*)(?::(?P<version>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?")
-
-
-class BuiltService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One service, as far as people ask about it; the whole of it stands in `spec.json`."""
-
-    name: str
-    service: str
-    config: dict[str, Any] = {}
-    endpoints: list[str] = []
-    dependencies: list[str] = []
-    workers: int = 1
-    resources: dict[str, Any] = {}
-
-
-class Package(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One locked distribution: name, version, and the hashes that any file of it must have."""
-
-    name: str
-    version: str
-    hashes: list[str] = []
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,3 +112,31 @@ def from_yaml(data: bytes) -> Manifest:
         return msgspec.convert(document, Manifest)
     except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise BadArchive(f"dynamo.yaml: {' '.join(str(error).split())}") from None
+
+
+def default_version(digest: str) -> str:
+    """The version of a build that was given none."""
+    return digest[:12]
+
+
+def build_of(manifest: Manifest, checksum: str, size: int) -> Build:
+    """A manifest as the API shows it."""
+    return Build(
+        tag=manifest.tag,
+        name=manifest.name,
+        version=manifest.version,
+        digest=manifest.digest,
+        sha256=checksum,
+        size=size,
+        created_at=manifest.creation_time,
+        stored_at=manifest.creation_time,
+        service=manifest.service,
+        entry=manifest.entry_service,
+        python_version=manifest.python_version,
+        sdk_version=manifest.sdk_version,
+        labels=manifest.labels,
+        services=manifest.services,
+        packages=manifest.packages,
+        files=manifest.files,
+        source_bytes=manifest.source_bytes,
+    )

@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from dynamo.sdk.spec import GraphSpec, ServiceSpec
+from dynamod.schema.builds import Build
 from dynamod.schema.graphs import ExitInfo, GpuShare
 from dynamod.schema.states import GraphState, Reason, ReplicaState
 
@@ -129,3 +130,17 @@ class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
     replica_id: str
     releasing: bool = False
     created_at: float
+
+
+class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A tag and the build that it names. In `build`, `path` and `used_by` are left to whoever shows it."""
+
+    name: str
+    version: str
+    digest: str
+    build: Build
+    stored_at: float
+
+    @property
+    def tag(self) -> str:
+        return f"{self.name}:{self.version}"

@@ -14,8 +14,8 @@ from dynamod.core.errors import Conflict, GpuShortage, Invalid, NotFound, Precon
 from dynamod.core.records import Doom, Goal, GraphRecord, RevisionRecord, Then
 from dynamod.core.revisions import submitted_digest
 from dynamod.core.steps import DEFAULT_DRAIN
-from dynamod.engine.base import EngineBase
-from dynamod.engine.submission import check, kept_scale, new_graph, revision_of
+from dynamod.engine.builds import Builds
+from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
 from dynamod.engine.turn import Turn
 from dynamod.schema.graphs import (
     MAX_REPLICAS,
@@ -29,25 +29,16 @@ from dynamod.schema.graphs import (
 from dynamod.schema.states import Action, Reason, ReplicaState
 
 
-class Commands(EngineBase):
+class Commands(Builds):
     async def submit(self, request: GraphSubmit, *, actor: str) -> tuple[Graph, bool]:
         """Create a graph, or a new revision of it; whether anything changed. The same submission twice changes nothing.
 
         Raises:
-            Invalid, GpuShortage, Conflict: nothing has changed.
+            Invalid, NotFound, BuildError, GpuShortage, Conflict: nothing has changed.
         """
-        core = self._open_for_change()
-        name = check(request)
-        self._check_driver(request)
-        async with self._creation:  # of two who create the same graph at once, the second finds it
-            known = core.memory.find(request.project, name)
-            if known is None:
-                return await self._create(request, name, actor), True
-        async with self._actor(known).lock:
-            graph = core.memory.graph(request.project, name)
-            changed = await self._revise(graph, request, actor)
-        self._actor(graph).wake()
-        return self._view(core.memory.graph(request.project, name)), changed
+        self._open_for_change()
+        async with self._resolved(request, actor) as submission:
+            return await self._submit(submission, actor)
 
     async def scale(
         self, project: str, graph: str, service: str, replicas: int, *, actor: str, if_match: str | None = None
@@ -157,7 +148,21 @@ class Commands(EngineBase):
                 await turn.commit(core.store, core.feed)
         return self._changed(record)
 
-    async def _create(self, request: GraphSubmit, name: str, actor: str) -> Graph:
+    async def _submit(self, request: Submission, actor: str) -> tuple[Graph, bool]:
+        core = self._open_for_change()
+        name = check(request)
+        self._check_driver(request)
+        async with self._creation:  # of two who create the same graph at once, the second finds it
+            known = core.memory.find(request.project, name)
+            if known is None:
+                return await self._create(request, name, actor), True
+        async with self._actor(known).lock:
+            graph = core.memory.graph(request.project, name)
+            changed = await self._revise(graph, request, actor)
+        self._actor(graph).wake()
+        return self._view(core.memory.graph(request.project, name)), changed
+
+    async def _create(self, request: Submission, name: str, actor: str) -> Graph:
         core = self.core
         record = new_graph(request, name, core.now())
         revision = revision_of(request, record.id, 1, "submitted", core.now())
@@ -170,7 +175,7 @@ class Commands(EngineBase):
         self._adopt_graph(record)
         return self._view(record)
 
-    async def _revise(self, graph: GraphRecord, request: GraphSubmit, actor: str) -> bool:
+    async def _revise(self, graph: GraphRecord, request: Submission, actor: str) -> bool:
         core = self.core
         self._check_revisable(graph, request)
         now = core.memory.target(graph)
@@ -231,14 +236,14 @@ class Commands(EngineBase):
         self._actor(record).wake()
         return self._view(self.core.memory.graphs.get(record.id, record))
 
-    def _check_driver(self, request: GraphSubmit) -> None:
+    def _check_driver(self, request: Submission) -> None:
         drivers = self.core.drivers
         if request.driver not in drivers:
             raise Invalid(
                 f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(drivers)}"
             )
 
-    def _check_revisable(self, graph: GraphRecord, request: GraphSubmit) -> None:
+    def _check_revisable(self, graph: GraphRecord, request: Submission) -> None:
         if graph.goal is Goal.REMOVE:
             raise Conflict(f"graph {graph.name!r} is being removed", remedy="submit it again once it is gone")
         if graph.driver != request.driver:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from dynamo.runtime.discovery.local import LocalDiscoveryServer
+from dynamod.builds.store import BuildStore
 from dynamod.drivers.base import Driver
 from dynamod.drivers.environment import Surroundings
 from dynamod.engine.feed import Feed
@@ -31,6 +32,7 @@ class Core:
     discovery: LocalDiscoveryServer
     around: Surroundings
     gpus: GpuLedger
+    builds: BuildStore
     tasks: OwnedTasks
     starting: asyncio.Semaphore
     host: str

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dynamo.runtime.discovery.base import Discovery
 from dynamo.runtime.discovery.local import LocalDiscoveryServer
+from dynamod.builds.store import BuildStore
 from dynamod.core.errors import Unavailable
 from dynamod.core.records import Goal, GraphRecord
 from dynamod.drivers.base import Ended
@@ -90,6 +91,7 @@ class Engine(Planning, Queries, Explanations):
         for record in list(self._core.memory.graphs.values()):
             self._adopt_graph(record)
         if not self.options.ephemeral:
+            await self._core.builds.adopt()
             self._tasks.start(keep_house(self._core), "housekeeping")
 
     async def stop(self, *, stop_graphs: bool = False) -> None:
@@ -155,6 +157,7 @@ class Engine(Planning, Queries, Explanations):
             discovery=discovery,
             around=around,
             gpus=GpuLedger(memory, store, feed, self.options, time.time),
+            builds=BuildStore(self.where.builds_dir, store, feed.publish, memory.users_of, time.time),
             tasks=OwnedTasks(),
             starting=asyncio.Semaphore(self.options.parallel_starts),
             host=socket.gethostname(),

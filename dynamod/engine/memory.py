@@ -60,6 +60,14 @@ class Memory:
     def claims_of(self, replica_id: str) -> list[ClaimRecord]:
         return [claim for claim in self.claims.values() if claim.replica_id == replica_id]
 
+    def users_of(self, build: str) -> list[str]:
+        """The graphs with a revision of that build (a digest), as `project/name`."""
+        return sorted(
+            f"{graph.project}/{graph.name}"
+            for graph in self.graphs.values()
+            if any(revision.build == build for revision in self.revisions.get(graph.id, {}).values())
+        )
+
     def forget_graph(self, graph_id: str) -> None:
         self.graphs.pop(graph_id, None)
         self.revisions.pop(graph_id, None)

@@ -15,7 +15,7 @@ from dynamod.core.records import Goal, GraphRecord
 from dynamod.core.revisions import changes
 from dynamod.core.steps import World
 from dynamod.engine.commands import Commands
-from dynamod.engine.submission import check, kept_scale, new_graph, revision_of
+from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
 from dynamod.schema.graphs import Graph, GraphSubmit, Plan
 from dynamod.store import tables
 from dynamod.store.changes import Transaction
@@ -26,12 +26,19 @@ PLANS_KEPT = 24 * 3600.0
 
 
 class Planning(Commands):
-    async def plan(self, request: GraphSubmit, *, actor: str) -> Plan:  # noqa: ARG002 - every command says who asks
+    async def plan(self, request: GraphSubmit, *, actor: str) -> Plan:
         """What submitting this would do: the difference, and each operation with its cause. Changes nothing.
 
         Raises:
             Invalid, GpuShortage, Conflict: what submitting it would raise.
         """
+        self._open_for_change()
+        async with self._resolved(request, actor) as submission:
+            plan = await self._plan(submission)
+        await self._keep(plan, request)
+        return plan
+
+    async def _plan(self, request: Submission) -> Plan:
         core = self._open_for_change()
         name = check(request)
         self._check_driver(request)
@@ -57,7 +64,7 @@ class Planning(Commands):
             allocate_gpus=core.options.allocate_gpus,
         )
         operations, strategy, notes = preview(world, core.now())
-        plan = Plan(
+        return Plan(
             id=f"p-{secrets.token_hex(6)}",
             graph=name,
             project=request.project,
@@ -67,8 +74,6 @@ class Planning(Commands):
             notes=notes,
             strategy=strategy,
         )
-        await self._keep(plan, request)
-        return plan
 
     async def kept_plan(self, plan_id: str) -> Plan:
         """Raises NotFound."""

@@ -5,17 +5,34 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
-from dynamo.sdk.spec import ServiceSpec, SpecError, checked
+from dynamo.sdk.spec import GraphSpec, ServiceSpec, SpecError, checked
 from dynamod.core.errors import Invalid
 from dynamod.core.records import GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.core.revisions import submitted_digest
-from dynamod.schema.graphs import GraphSubmit
+from dynamod.schema.graphs import DriverName, GraphSubmit
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _UNFIT = re.compile(r"[^a-z0-9]+")
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A GraphSubmit whose spec can be run here. `build` is the digest of the build that it comes from."""
+
+    spec: GraphSpec
+    name: str | None
+    project: str
+    driver: DriverName
+    build: str | None
+    envs: dict[str, str]
+
+    @classmethod
+    def of(cls, request: GraphSubmit, spec: GraphSpec, build: str | None) -> Submission:
+        return cls(spec, request.name, request.project, request.driver, build, request.envs)
 
 
 def checked_name(name: str, field: str) -> str:
@@ -33,7 +50,7 @@ def checked_name(name: str, field: str) -> str:
     return name
 
 
-def check(request: GraphSubmit) -> str:
+def check(request: Submission) -> str:
     """The graph's name, once everything about the request holds.
 
     Raises:
@@ -76,7 +93,7 @@ def _check_probes(service: ServiceSpec) -> None:
             raise Invalid(f"{probe.kind} probe {probe.target!r}: {error}", field=field) from None
 
 
-def _check_local(request: GraphSubmit) -> None:
+def _check_local(request: Submission) -> None:
     spec = request.spec
     if spec.working_dir and not Path(spec.working_dir).is_dir():
         raise Invalid(
@@ -92,7 +109,7 @@ def _check_local(request: GraphSubmit) -> None:
         )
 
 
-def new_graph(request: GraphSubmit, name: str, now: float) -> GraphRecord:
+def new_graph(request: Submission, name: str, now: float) -> GraphRecord:
     return GraphRecord(
         id=f"g-{_random(10)}",
         project=request.project,
@@ -113,7 +130,7 @@ def kept_scale(graph: GraphRecord, before: RevisionRecord | None, after: Revisio
     return {name: count for name, count in graph.scale.items() if name in same}
 
 
-def revision_of(request: GraphSubmit, graph_id: str, number: int, cause: str, now: float) -> RevisionRecord:
+def revision_of(request: Submission, graph_id: str, number: int, cause: str, now: float) -> RevisionRecord:
     return RevisionRecord(
         graph_id=graph_id,
         number=number,

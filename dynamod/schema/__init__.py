@@ -1,8 +1,10 @@
 """The public wire model: what the API takes, answers and streams. Pure data, no I/O."""
 
+from dynamod.schema.builds import Build, BuiltService, Package
 from dynamod.schema.daemon import API_VERSION, API_VERSION_HEADER, DaemonInfo, Problem
 from dynamod.schema.events import Event
 from dynamod.schema.graphs import (
+    BuildSettings,
     DriverName,
     Edge,
     ExitInfo,
@@ -47,6 +49,9 @@ __all__ = [
     "API_VERSION",
     "API_VERSION_HEADER",
     "Action",
+    "Build",
+    "BuildSettings",
+    "BuiltService",
     "DaemonInfo",
     "DriverName",
     "Edge",
@@ -71,6 +76,7 @@ __all__ = [
     "LogLine",
     "MetricSample",
     "OperationKind",
+    "Package",
     "Page",
     "Plan",
     "PlanOperation",

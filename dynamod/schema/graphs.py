@@ -26,14 +26,32 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     next: str | None = None
 
 
-class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Create a graph, or a new revision of it. Creating is idempotent by name and spec digest."""
+class BuildSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a build is configured anew when it is submitted, as the command line configures a working tree.
 
-    spec: GraphSpec
+    `config` is the text of a configuration file (YAML); `overrides` are `--Service.key=value`, as typed; `port` and
+    `host` are those of the first service with HTTP routes.
+    """
+
+    config: str | None = None
+    overrides: tuple[str, ...] = ()
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
+    host: str | None = None
+
+
+class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Create a graph, or a new revision of it. Creating is idempotent by name and spec digest.
+
+    Either `spec` says what to run, or `build` does: the tag or digest of a build that the daemon keeps, with
+    `settings` on top of its own configuration. The revision then records the build's digest.
+    """
+
+    spec: GraphSpec | None = None
     name: str | None = None
     project: str = "default"
     driver: DriverName = "process"
     build: str | None = None
+    settings: BuildSettings | None = None
     envs: dict[str, str] = {}
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Delete, Insert, Table, delete, func, insert, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynamod.core.errors import Conflict
-from dynamod.core.records import ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
+from dynamod.core.records import BuildRecord, ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.schema.events import Event
 from dynamod.schema.states import Action, Reason
 from dynamod.store import tables
@@ -22,6 +22,7 @@ _TABLES: dict[type[msgspec.Struct], Table] = {
     RevisionRecord: tables.revisions,
     ReplicaRecord: tables.replicas,
     ClaimRecord: tables.gpu_claims,
+    BuildRecord: tables.builds,
 }
 
 
@@ -51,7 +52,7 @@ class Transaction:
     deletions: list[Delete] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
 
-    def put(self, record: GraphRecord | RevisionRecord | ReplicaRecord | ClaimRecord) -> None:
+    def put(self, record: GraphRecord | RevisionRecord | ReplicaRecord | ClaimRecord | BuildRecord) -> None:
         """Insert the record, or replace the one with its key."""
         table = _TABLES[type(record)]
         self.operations.append(("put", table, msgspec.structs.asdict(record)))

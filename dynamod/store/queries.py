@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, func, select
 
 from dynamod.core.errors import Gone
-from dynamod.core.records import ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
+from dynamod.core.records import BuildRecord, ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.schema.events import Event
 from dynamod.schema.states import Action
 from dynamod.store import tables
@@ -74,6 +74,30 @@ def latest_events(connection: Connection, limit: int, only: EventFilter) -> list
 def plan_row(connection: Connection, plan_id: str) -> dict[str, Any] | None:
     row = connection.execute(select(tables.plans).where(tables.plans.c.id == plan_id)).one_or_none()
     return None if row is None else dict(row._mapping)
+
+
+def builds(connection: Connection) -> list[BuildRecord]:
+    """All builds, by name, the newest of each name first."""
+    table = tables.builds
+    rows = connection.execute(select(table).order_by(table.c.name, table.c.stored_at.desc(), table.c.version))
+    return [BuildRecord(**row._mapping) for row in rows]
+
+
+def builds_called(connection: Connection, name: str, version: str | None) -> list[BuildRecord]:
+    """The build `name:version`, or all of that name, the newest first."""
+    table = tables.builds
+    query = select(table).where(table.c.name == name).order_by(table.c.stored_at.desc(), table.c.version)
+    if version is not None:
+        query = query.where(table.c.version == version)
+    return [BuildRecord(**row._mapping) for row in connection.execute(query)]
+
+
+def builds_of_digest(connection: Connection, beginning: str) -> list[BuildRecord]:
+    """Those whose digest begins so, the newest first."""
+    table = tables.builds
+    query = select(table).where(table.c.digest.startswith(beginning, autoescape=True))
+    rows = connection.execute(query.order_by(table.c.stored_at.desc(), table.c.name, table.c.version))
+    return [BuildRecord(**row._mapping) for row in rows]
 
 
 def _filtered(query: Select[Any], only: EventFilter) -> Select[Any]:

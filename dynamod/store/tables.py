@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from dynamo.sdk.spec import GraphSpec
 from dynamod.core.records import Doom, Goal
+from dynamod.schema.builds import Build
 from dynamod.schema.graphs import ExitInfo, GpuShare
 from dynamod.schema.states import Action, GraphState, Reason, ReplicaState
 
@@ -192,14 +193,11 @@ tokens = Table(
 builds = Table(
     "builds",
     metadata,
-    Column("id", String(64), primary_key=True),
-    Column("name", String(200), nullable=False),
-    Column("version", String(100), nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("body", Json(dict[str, Any]), nullable=False),
-    Column("created_at", Float, nullable=False),
-    Column("updated_at", Float, nullable=False),
-    UniqueConstraint("name", "version"),
+    Column("name", String(128), primary_key=True),
+    Column("version", String(128), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("build", Json(Build), nullable=False),
+    Column("stored_at", Float, nullable=False),
 )
 
 plans = Table(

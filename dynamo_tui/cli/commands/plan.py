@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from dynamo_tui.cli import targets
+from dynamo_tui.cli import builds, targets
 from dynamo_tui.cli.exits import CliError, ExitCode, one_line
 from dynamo_tui.cli.output import Column, Table, print_one
 from dynamo_tui.cli.quantities import Duration
@@ -37,7 +37,9 @@ def command(session: Session, source: targets.Source) -> int:
     Exits 0 when nothing would change, 1 when something would, 2 on any error.
     """
     try:
-        plan = session.client.send(calls.plan(source.submission(session.project)))
+        request = builds.submission(session, source)
+        with builds.progress_of(session, request):
+            plan = session.client.send(calls.plan(request))
     except (ClientError, CliError) as error:
         click.echo(one_line(error), err=True)
         return ExitCode.ERROR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dynamo_tui.cli import targets
+from dynamo_tui.cli import builds, targets
 from dynamo_tui.cli.output import print_one
 from dynamo_tui.cli.quantities import Duration
 from dynamo_tui.cli.session import Session, say
@@ -19,14 +19,15 @@ from dynamod.schema.graphs import Graph
 @click.option("--timeout", type=Duration(), default=3600.0, help="How long to wait, e.g. 90s or 10m.  [default: 1h]")
 @click.pass_obj
 def command(session: Session, source: targets.Source, wait: bool, timeout: float) -> None:
-    """Hand the graph TARGET (module:Class, path.py:Class) to the daemon, or a new revision of it.
+    """Hand the graph TARGET (module:Class, path.py:Class, a build or its archive) to the daemon, or a new revision.
 
     Its code is imported in the chosen interpreter, never in the daemon. Configuration can be overridden
     with --Service.key=value. Submitting what is already there changes nothing.
     """
-    request = source.submission(session.project)
+    request = builds.submission(session, source)
     session.ensure_daemon()
-    answer = session.client.answer(calls.submit(request))
+    with builds.progress_of(session, request):
+        answer = session.client.answer(calls.submit(request))
     graph = answer.value
     if wait:
         graph = settle(session, graph, "ready", timeout)

@@ -71,14 +71,15 @@ async def test_an_older_database_is_backed_up_first(tmp_path: Path, monkeypatch:
     await (await Store.open(path)).close()
     scripts = tmp_path / "migrations"
     shutil.copytree(migrate.scripts(), scripts)
-    (scripts / "versions" / "0002_test.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (scripts / "versions" / "9000_test.py").write_text(
+        f"from alembic import op\nrevision = '9000'\ndown_revision = '{migrate.HEAD}'\n"
         "def upgrade(): op.execute('CREATE TABLE later (x INTEGER)')\ndef downgrade(): op.execute('DROP TABLE later')\n"
     )
+    was = migrate.HEAD
     monkeypatch.setattr(migrate, "scripts", lambda: scripts)
-    monkeypatch.setattr(migrate, "HEAD", "0002")
+    monkeypatch.setattr(migrate, "HEAD", "9000")
     await (await Store.open(path)).close()
-    backup = tmp_path / "store.db.before-0002-was-0001"
+    backup = tmp_path / f"store.db.before-9000-was-{was}"
     with sqlite3.connect(backup) as old, sqlite3.connect(path) as new:
         assert "later" not in {name for (name,) in old.execute("SELECT name FROM sqlite_master")}
         assert "later" in {name for (name,) in new.execute("SELECT name FROM sqlite_master")}

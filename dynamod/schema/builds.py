@@ -1,0 +1,76 @@
+"""Builds on the wire: what an archive holds, where it is kept, and who runs it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class BuildOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `build` command line. `tag` is `name[:version]`; by default the graph's name and a part of the digest.
+
+    The archive is written to `output_dir`; with `keep_in` it goes to its place in that directory of builds,
+    where a daemon finds it when it starts.
+    """
+
+    target: str
+    output_dir: str
+    keep_in: str = ""
+    tag: str | None = None
+    config_file: str | None = None
+    working_dir: str = ""
+    overrides: tuple[str, ...] = ()
+    interpreter: str = ""
+    labels: dict[str, str] = {}
+    force: bool = False
+
+
+class BuiltService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One service, as far as people ask about it; the whole of it stands in the archive's `spec.json`."""
+
+    name: str
+    service: str
+    config: dict[str, Any] = {}
+    endpoints: list[str] = []
+    dependencies: list[str] = []
+    workers: int = 1
+    resources: dict[str, Any] = {}
+
+
+class Package(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One locked distribution: name, version, and the hashes that any file of it must have."""
+
+    name: str
+    version: str
+    hashes: list[str] = []
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """A build that is kept under its tag `name:version`.
+
+    `digest` names the content (equal sources give equal digests), `sha256` and `size` the archive's bytes.
+    `path` is where the archive stands on the daemon's machine; `used_by` are the graphs (`project/name`) with a
+    revision of it.
+    """
+
+    tag: str
+    name: str
+    version: str
+    digest: str
+    sha256: str
+    size: int
+    created_at: datetime
+    stored_at: datetime
+    service: str
+    entry: str
+    python_version: str
+    sdk_version: str = ""
+    labels: dict[str, str] = {}
+    services: list[BuiltService] = []
+    packages: list[Package] = []
+    files: int = 0
+    source_bytes: int = 0
+    path: str = ""
+    used_by: list[str] = []
