@@ -13,7 +13,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: pictures help setup fuzz demo test test-wheel test-vllm format lint types contracts unit clean
+.PHONY: pictures looks help setup fuzz demo test test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -55,7 +55,7 @@ contracts: setup  ## who may import whom
 
 unit: setup  ## the tests alone
 	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not looks"
 
 fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[fuzz]'
@@ -84,3 +84,6 @@ clean:  ## remove what was built here
 
 pictures: setup  ## draw the pictures of docs/ from a replayed recording
 	$(BIN)/python docs/pictures/make.py
+
+looks: setup  ## compare the dashboard with its stored pictures; needs a quiet machine, for it compares what is on screen after a set time
+	$(BIN)/pytest -n 0 -m looks tests/unit/dynamo_tui/tui/test_looks.py

@@ -41,6 +41,7 @@ class Svg(SingleFileSnapshotExtension):
         return str(data)
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
 @pytest.mark.parametrize("theme", ["dark", "light", "no-colour"])
 async def test_pages(
