@@ -45,9 +45,11 @@ class _Watched:
 class ProcessDriver:
     name = "process"
 
-    def __init__(self, where: Locations, on_end: OnEnd) -> None:
+    def __init__(self, where: Locations, on_end: OnEnd, *, tied: bool = False) -> None:
+        """`tied`: replicas end with this process, however it ends (an engine in the foreground)."""
         self._where = where
         self._on_end = on_end
+        self._life = os.pipe2(os.O_CLOEXEC) if tied else None
         self._watched: dict[str, _Watched] = {}
         self._tasks = OwnedTasks()
 
@@ -99,6 +101,9 @@ class ProcessDriver:
             os.close(watched.fd)
         self._watched.clear()
         await self._tasks.close()
+        for end in self._life or ():
+            os.close(end)
+        self._life = None
 
     def _spawn(self, launch: Launch, notice: int) -> int:
         directory = self._where.replica_dir(launch.replica_id)
@@ -107,17 +112,17 @@ class ProcessDriver:
         (directory / f"launch-{launch.run}").write_bytes(b"\0".join(os.fsencode(word) for word in words))
         errors = os.open(directory / "shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        command = [sys.executable, "-I", "-S", "-c", shim.BOOT, _LIBRARY, str(directory), str(launch.run)]
+        files = [(notice, shim.NOTIFY_FD), (null, 0), (null, 1), (errors, 2)]
+        if self._life is not None:
+            command.append(shim.TIED)
+            files.append((self._life[0], shim.LIFE_FD))
         try:
             return os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", "-c", shim.BOOT, _LIBRARY, str(directory), str(launch.run)],
+                command,
                 launch.env,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, notice, shim.NOTIFY_FD),
-                    (os.POSIX_SPAWN_DUP2, null, 0),
-                    (os.POSIX_SPAWN_DUP2, null, 1),
-                    (os.POSIX_SPAWN_DUP2, errors, 2),
-                ],
+                file_actions=[(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in files],
                 setsigmask=(),
             )
         finally:

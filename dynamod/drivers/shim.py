@@ -1,6 +1,6 @@
 """The shim: one tiny process per local replica, which outlives the daemon.
 
-    python -I -S -c <BOOT> <root> <replica dir> <run>
+    python -I -S -c <BOOT> <root> <replica dir> <run> [tied]
 
 It owns the replica's log (see `logfile`), and leaves on disk who runs and how it ended, so that a daemon
 that comes back can tell. In the replica directory:
@@ -15,7 +15,9 @@ Both records are written to a temporary name and renamed. The replica gets the s
 /dev/null as stdin, one pipe as stdout and stderr, and a process group of its own, whose leftovers are
 killed when the main process ends. Signals to the shim: the first TERM or INT is passed on to the main process
 as TERM (a second would cut its drain short), USR2 kills its whole group. File descriptor 3, if open, is a pipe
-that gets one line: `ok` once the run record is there, or what went wrong.
+that gets one line: `ok` once the run record is there, or what went wrong. With `tied`, descriptor 4 is a pipe
+whose other end the engine holds: when that is gone (a `serve` that was killed), the replica is told to end, and
+killed if it does not within ORPHAN_SECONDS.
 
 Standard library only, few modules of it, and no polling: it sleeps in poll(2) until there is output or a signal.
 """
@@ -34,6 +36,9 @@ from dynamod.drivers.logwriter import LogWriter
 
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from dynamod.drivers.shim import main; main()"
 NOTIFY_FD = 3
+LIFE_FD = 4
+TIED = "tied"
+ORPHAN_SECONDS = 10.0
 
 EXIT_BUSY = 75  # another shim holds this replica
 EXIT_CANCELLED = 76  # the launch file is gone
@@ -50,7 +55,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD)
 
 def main() -> None:
     """Run one replica once; ends with 0 when an exit record was left."""
-    replica_dir, run = sys.argv[2], int(sys.argv[3])
+    replica_dir, run, tied = sys.argv[2], int(sys.argv[3]), TIED in sys.argv[4:]
+    if tied:
+        os.set_inheritable(LIFE_FD, False)
     try:
         os.setsid()
     except PermissionError:
@@ -67,10 +74,10 @@ def main() -> None:
     except FileNotFoundError:
         _notify("cancelled: the launch file is gone")
         sys.exit(EXIT_CANCELLED)
-    _run(replica_dir, run, directory, argv)
+    _run(replica_dir, run, directory, argv, tied)
 
 
-def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes]) -> None:
+def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], tied: bool) -> None:
     wake, wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
     for number in _SIGNALS:
@@ -99,7 +106,7 @@ def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes]) -> Non
     _record(f"{replica_dir}/run-{run}.json", _identity(run, pid))
     os.unlink(f"{replica_dir}/launch-{run}")
     _notify("ok")
-    _follow(pid, output, wake, log)
+    _follow(pid, output, wake, log, tied)
     _kill_group(pid)
     _, status = os.waitpid(pid, 0)
     _drain(output, log)
@@ -130,15 +137,29 @@ def _spawn(argv: list[bytes], output: int) -> int:
         os.close(null)
 
 
-def _follow(pid: int, output: int, wake: int, log: LogWriter) -> None:
+def _follow(pid: int, output: int, wake: int, log: LogWriter, tied: bool) -> None:
     """Store output and pass signals on until the main process has ended (it is left unreaped: its group stays ours)."""
     poll = select.poll()
     poll.register(wake, select.POLLIN)
     poll.register(output, select.POLLIN)
+    if tied:
+        poll.register(LIFE_FD, 0)  # a hang-up is reported unasked
     last_read = 0.0
     told = False
+    orphaned = None
     while True:
-        for fd, _ in poll.poll():
+        ready = poll.poll(None if orphaned is None else max(0.0, orphaned - time.monotonic()) * 1000)
+        if orphaned is not None and not ready:
+            _kill_group(pid)
+            orphaned = None
+        for fd, _ in ready:
+            if fd == LIFE_FD:
+                poll.unregister(LIFE_FD)
+                orphaned = time.monotonic() + ORPHAN_SECONDS
+                if not told:
+                    os.kill(pid, signal.SIGTERM)
+                    told = True
+                continue
             if fd == wake:
                 numbers = os.read(wake, 512)
                 if signal.SIGUSR2 in numbers:

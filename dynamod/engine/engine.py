@@ -84,7 +84,7 @@ class Engine(Planning, Queries, Explanations):
                 await store.close()
             self._unlock()
             raise
-        self._core.drivers["process"] = ProcessDriver(self.where, self._ended)
+        self._core.drivers["process"] = ProcessDriver(self.where, self._ended, tied=self.options.ephemeral)
         await self._tell(Action.DAEMON_STARTED)
         if self.options.allocate_gpus:
             self._tasks.start(self._core.gpus.run(self._wake_all), "GPU ledger")

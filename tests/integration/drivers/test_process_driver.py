@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import signal
@@ -9,6 +10,7 @@ import pytest
 
 from dynamod.drivers.base import Driver, Launch, LaunchError, NeverStarted, Running, Unproved
 from dynamod.drivers.process import ProcessDriver
+from dynamod.drivers.shim import ORPHAN_SECONDS
 from dynamod.schema import locations
 from tests.integration.drivers.conformance import DriverConformance, Ends
 
@@ -47,3 +49,11 @@ class TestProcessDriver(DriverConformance):
         finally:
             os.close(lock)
             await driver.close()
+
+    async def test_a_tied_replica_that_ignores_the_end_of_its_engine_is_killed(self, tmp_path: Path) -> None:
+        driver = ProcessDriver(locations(tmp_path), Ends(), tied=True)
+        running = await driver.start(self.launch(tmp_path, "a", 1, "trap '' TERM; while :; do sleep 0.1; done"))
+        await driver.close()  # its end of the pipe closes, as when the process dies
+        async with asyncio.timeout(ORPHAN_SECONDS + 20):
+            while Path(f"/proc/{running.pid}/root").is_dir():
+                await asyncio.sleep(0.05)

@@ -215,3 +215,24 @@ def test_the_graph_starts_before_the_rest_face_is_paid_for() -> None:
     code = "import sys, dynamod.foreground.session; print({'fastapi', 'uvicorn', 'alembic'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "set()"
+
+
+def test_a_serve_that_is_killed_takes_its_replicas_with_it(serve: Callable[..., Served]) -> None:
+    served = serve(ServeOptions(target="hello_world:Frontend", port=0, host="127.0.0.1"))
+    served.ready()
+    below = pids_below(served.process.pid)
+    assert len(below) >= 6  # three shims and three replicas
+    served.process.kill()
+    served.process.wait(DEADLINE_S)
+
+    def gone() -> bool:
+        return not any(_runs(pid) for pid in below)
+
+    served.until(gone, "replicas outlive a killed serve")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
