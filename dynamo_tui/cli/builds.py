@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,13 +23,11 @@ from dynamo_tui.client.errors import ClientError, NotFound
 from dynamo_tui.client.sync import Client
 from dynamod.schema.builds import Build, BuildOptions
 from dynamod.schema.graphs import BuildSettings, GraphSubmit
+from dynamod.schema.references import is_archive, may_be_tag
 from dynamod.schema.states import Action
 
 if TYPE_CHECKING:
     from dynamo_tui.cli.targets import Source
-
-_REFERENCE = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?|sha256:[0-9a-f]+")
-_ARCHIVE = ".tar.gz"
 
 
 def make(options: BuildOptions, tell: Callable[[str], None]) -> Build:
@@ -88,7 +85,7 @@ def submission(session: Session, source: Source) -> GraphSubmit:
     Raises:
         UserError: see `Source.submission`; or options that a build does not take.
     """
-    reference = _build_meant(session, source)
+    reference = meant(session, source)
     if reference is None:
         return source.submission(session.project)
     for option, value in (("--working-dir", source.working_dir), ("--python", source.interpreter)):
@@ -106,13 +103,13 @@ def submission(session: Session, source: Source) -> GraphSubmit:
     )
 
 
-def _build_meant(session: Session, source: Source) -> str | None:
-    """The tag or digest that the target is, or None. An archive is handed to the daemon first."""
+def meant(session: Session, source: Source) -> str | None:
+    """The tag of the build that the target is, or None. An archive is handed to the daemon first."""
     target = source.target
-    if target.endswith(_ARCHIVE) and Path(target).is_file():
+    if is_archive(target):
         session.ensure_daemon()
         return send(session, Path(target), force=False)[0].tag
-    if not _REFERENCE.fullmatch(target) or _is_module(target, source.working_dir):
+    if not may_be_tag(target, source.working_dir):
         return None
     session.ensure_daemon()
     try:
@@ -121,12 +118,6 @@ def _build_meant(session: Session, source: Source) -> str | None:
         if target.count(":") == 1 and not target.partition(":")[2].isidentifier():
             raise error  # a version, and no name of a class
         return None
-
-
-def _is_module(target: str, working_dir: str | None) -> bool:
-    """Is there a module of that name where the target would be imported from?"""
-    place = Path(working_dir or ".").joinpath(*target.partition(":")[0].split("."))
-    return place.with_name(place.name + ".py").is_file() or place.is_dir()
 
 
 @contextmanager
@@ -155,6 +146,11 @@ def _tell_steps(stream: Any, reference: str, told: threading.Event) -> None:
                 return
             if event.action is Action.BUILD_PROGRESS and event.data.get("build") == reference:
                 say(event.message)
+
+
+def archive_of(build: Build) -> Path:
+    """The archive that was made just now, on this machine."""
+    return Path(build.path)
 
 
 def shown_step(step: str) -> None:

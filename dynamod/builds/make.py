@@ -65,6 +65,7 @@ def build(options: BuildOptions, step: Step) -> tuple[Manifest, Path]:
         digest=digest,
         creation_time=datetime.now(UTC).replace(microsecond=0),
         entry_service=spec.entry,
+        graph=spec.name,
         python_version=python,
         sdk_version=version("dynamod"),
         labels=options.labels,

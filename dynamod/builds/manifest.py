@@ -12,9 +12,9 @@ import yaml
 from dynamo.sdk.spec import GraphSpec
 from dynamod.builds.errors import BadArchive, BuildError
 from dynamod.schema.builds import Build, BuiltService, Package
+from dynamod.schema.references import TAG
 
 FORMAT = 1
-_TAG = re.compile(r"(?P<name>[a-z0-9]+(?:[._-][a-z0-9]+)*)(?::(?P<version>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +30,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     digest: str
     creation_time: datetime
     entry_service: str
+    graph: str = ""
     python_version: str
     sdk_version: str = ""
     labels: dict[str, str] = {}
@@ -50,7 +51,7 @@ def split_tag(tag: str) -> tuple[str, str | None]:
     Raises:
         BuildError: it is no tag; the message says what one looks like.
     """
-    found = _TAG.fullmatch(tag)
+    found = TAG.fullmatch(tag)
     if found is None:
         raise BuildError(
             f"{tag!r} is no tag", field="tag", remedy="write name:version, in lower case, e.g. hello-world:1.0"
@@ -132,6 +133,7 @@ def build_of(manifest: Manifest, checksum: str, size: int) -> Build:
         stored_at=manifest.creation_time,
         service=manifest.service,
         entry=manifest.entry_service,
+        graph=manifest.graph,
         python_version=manifest.python_version,
         sdk_version=manifest.sdk_version,
         labels=manifest.labels,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from dynamod.core.errors import EngineError
+from dynamod.foreground.building import unpacked
 from dynamod.foreground.inspecting import Inspection, InspectionFailed
 from dynamod.schema.serve import ServeOptions
 
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(f"cannot read {given[1]}: {error}", 2)
     try:
         # The graph is read by its own interpreter, and meanwhile this one imports the engine.
-        with Inspection(options) as inspection:
+        with unpacked(options, _say) as options, Inspection(options) as inspection:
             if options.dry_run:
                 from dynamod.foreground.dry_run import describe
 
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from dynamod.foreground.session import run_session
 
             return uvloop.run(run_session(options, inspection))
+    except EngineError as error:
+        return fail(str(error), 2)
     except InspectionFailed as error:
         return fail(str(error), error.exit_code)
     except KeyboardInterrupt:  # Ctrl-C before the session has taken the signals over: nothing was started
@@ -48,6 +52,10 @@ def fail(message: str, code: int) -> int:
     if message:
         sys.stderr.write(f"dynamo serve: {message}\n")
     return code
+
+
+def _say(step: str) -> None:
+    sys.stderr.write(f"{step}\n")
 
 
 def _read_options(path: Path) -> ServeOptions:

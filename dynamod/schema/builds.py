@@ -51,8 +51,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     """A build that is kept under its tag `name:version`.
 
     `digest` names the content (equal sources give equal digests), `sha256` and `size` the archive's bytes.
-    `path` is where the archive stands on the daemon's machine; `used_by` are the graphs (`project/name`) with a
-    revision of it.
+    `graph` is the name that it runs under by default. `path` is where the archive stands on the daemon's machine;
+    `used_by` are the graphs (`project/name`) with a revision of it.
     """
 
     tag: str
@@ -65,6 +65,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     stored_at: datetime
     service: str
     entry: str
+    graph: str = ""
     python_version: str
     sdk_version: str = ""
     labels: dict[str, str] = {}

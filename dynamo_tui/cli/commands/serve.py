@@ -76,7 +76,7 @@ def command(
     interpreter: str,
     overrides: tuple[str, ...],
 ) -> None:
-    """Run the graph TARGET (module:Class, path.py:Class) in the foreground; Ctrl-C drains and stops it.
+    """Run the graph TARGET (module:Class, path.py:Class, or a build) in the foreground; Ctrl-C drains and stops it.
 
     Each worker is a process of its own. Configuration can be overridden with --Service.key=value.
     `dynamo-tui` and all other commands can look at it while it runs.
