@@ -1,6 +1,7 @@
-"""`dynamod`: run the daemon, or make a token for it.
+"""`dynamod`: run the daemon, make a token for it, or look what is wrong with the machine.
 
-Exit codes: 0 ended as it was asked to, 1 cannot start, 2 wrong arguments, 130 told to end twice.
+Exit codes: 0 ended as it was asked to, 1 cannot start (`doctor`: something is to be mended), 2 wrong arguments,
+130 told to end twice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where = locations(Path(options.state_dir) if options.state_dir else default_state_dir(os.environ))
     if options.command == "token":
         return _make_token(where, options)
+    if options.command == "doctor":
+        return _examine(where, options)
     return _run(where, options)
 
 
@@ -36,12 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser("token", parents=[common], help="make a token and print it, once")
     token.add_argument("name", metavar="NAME", help="who it is for: events show token:NAME")
     token.add_argument("--read-only", action="store_true", help="it may look, not change")
+    doctor = commands.add_parser("doctor", help="find what is wrong with this machine, and say what to do")
+    doctor.add_argument("--state-dir", metavar="DIR", help="where state, sockets and logs live")
+    doctor.add_argument("--port", metavar="PORT", type=int, action="append", default=[], help="a port to look at, too")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _with_command(arguments: list[str]) -> list[str]:
     """`run` is what is meant when no command is named."""
-    if arguments and arguments[0] in ("run", "token", "-h", "--help"):
+    if arguments and arguments[0] in ("run", "token", "doctor", "-h", "--help"):
         return arguments
     return ["run", *arguments]
 
@@ -64,6 +71,14 @@ def _make_token(where: Locations, options: argparse.Namespace) -> int:
         return _fail(str(error))
     sys.stdout.write(f"{token}\n")
     return 0
+
+
+def _examine(where: Locations, options: argparse.Namespace) -> int:
+    from dynamod.doctor.examination import as_json, as_text, examine, is_well
+
+    findings = list(examine(where, os.environ, more_ports=options.port))
+    sys.stdout.write(as_json(findings) if options.json else as_text(findings))
+    return 0 if is_well(findings) else 1
 
 
 def _run(where: Locations, options: argparse.Namespace) -> int:

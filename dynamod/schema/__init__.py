@@ -2,6 +2,7 @@
 
 from dynamod.schema.builds import Build, BuiltService, Package
 from dynamod.schema.daemon import API_VERSION, API_VERSION_HEADER, DaemonInfo, Problem
+from dynamod.schema.doctor import Finding, Verdict
 from dynamod.schema.events import Event
 from dynamod.schema.graphs import (
     BuildSettings,
@@ -58,6 +59,7 @@ __all__ = [
     "Event",
     "ExitInfo",
     "FieldChange",
+    "Finding",
     "Gpu",
     "GpuClaim",
     "GpuProcess",
@@ -95,6 +97,7 @@ __all__ = [
     "ServiceRates",
     "ServiceStatus",
     "StopRequest",
+    "Verdict",
     "Why",
     "default_state_dir",
     "locations",

@@ -1,15 +1,20 @@
-"""`env`: versions and the machine, for bug reports. No secrets: of the environment only what is known to hold none."""
+"""`env`: versions, the machine and what `dynamod doctor` finds on it, for bug reports.
+
+No secrets: of the environment only what is known to hold none.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from dynamo_tui.cli import quantities
 from dynamo_tui.cli.output import print_json
@@ -17,7 +22,9 @@ from dynamo_tui.client import calls
 from dynamo_tui.client.contexts import choose
 from dynamo_tui.client.errors import ClientError
 from dynamo_tui.client.sync import Client
+from dynamod.schema.doctor import Finding, Verdict
 
+_DOCTOR_TIMEOUT_S = 60.0
 _PACKAGES = (
     "dynamod", "msgspec", "pydantic", "uvloop", "fastapi", "uvicorn", "SQLAlchemy", "httpx", "click", "rich",
     "textual", "numpy", "xxhash", "tokenizers", "vllm", "torch", "aiohttp", "nats-py", "docker", "lightkube",
@@ -34,20 +41,41 @@ _PLAIN_VARIABLES = (
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--context", "context_name", metavar="NAME", help="The daemon to ask.")
 def command(as_json: bool, context_name: str | None) -> None:
-    """Print versions and the machine, for bug reports. It holds no secrets."""
+    """Print versions, the machine and what is wrong with it, for bug reports. It holds no secrets."""
     facts = {
         "machine": _machine(),
         "packages": _versions(),
         "environment": {name: os.environ[name] for name in _PLAIN_VARIABLES if name in os.environ},
         "daemon": _daemon(context_name),
     }
+    findings = _findings()
     if as_json:
-        print_json(facts)
+        print_json({**facts, "findings": findings})
         return
     for section, values in facts.items():
         click.echo(f"{section}:")
         for name, value in values.items():
             click.echo(f"  {name}: {value}")
+    click.echo("findings:")
+    for finding in findings:
+        if finding.verdict is not Verdict.OK:
+            click.echo(f"  {finding.verdict.value}: {finding.name}: {finding.what}: {finding.remedy}")
+    click.echo(f"  ok: {', '.join(f.name for f in findings if f.verdict is Verdict.OK)}")
+
+
+def _findings() -> list[Finding]:
+    """What the doctor says, in a process of its own: it loads what the command line never needs."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "dynamod", "doctor", "--json"],
+            capture_output=True,
+            timeout=_DOCTOR_TIMEOUT_S,
+            check=False,
+        )
+        return msgspec.json.decode(done.stdout, type=list[Finding])
+    except (OSError, subprocess.SubprocessError, msgspec.DecodeError) as error:
+        what = f"`dynamod doctor` did not answer: {error}"
+        return [Finding(name="doctor", verdict=Verdict.FAIL, what=what, remedy="run it by hand")]
 
 
 def _machine() -> dict[str, Any]:

@@ -68,6 +68,7 @@ def test_env_tells_versions_and_no_secrets(
     assert facts["packages"]["dynamod"]
     assert facts["environment"]["DYN_LOG"] == "debug"
     assert facts["daemon"]["pid"] == 77
+    assert {"python", "state directory", "daemon"} <= {finding["name"] for finding in facts["findings"]}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
