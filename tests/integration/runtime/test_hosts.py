@@ -155,12 +155,24 @@ async def test_a_lost_host_is_gone_after_its_ttl_and_a_new_one_replaces_it(clust
 async def test_clients_outlive_an_outage_of_etcd(cluster: Cluster) -> None:
     near, far = cluster.network.hosts
     workers = [await cluster.worker(near), await cluster.worker(far)]
-    pid = await cluster.client("pid")
+    pid, ticks = await cluster.client("pid"), await cluster.client("ticks")
     await instances(pid, 2)
+    stream = await ticks.generate(0.01)
+    assert await anext(aiter(stream)) == 0
     cluster.etcd.kill()
     await asyncio.sleep(TTL * 1.5)  # longer than the leases: what is known must be kept all the same
     assert await answering(pid) == {worker.pid for worker in workers}
     cluster.etcd.start()
+    cluster.etcd.signal(signal.SIGSTOP)
+    assert await answering(pid) == {worker.pid for worker in workers}
+    cluster.etcd.signal(signal.SIGCONT)
+    before = await anext(aiter(stream))
+    async for number in stream:  # begun before the outage, and none of its items is missing after it
+        assert number == before + 1
+        before = number
+        if number >= 100:
+            break
+    stream.cancel()
     late = await cluster.worker(near)
     await instances(pid, 3, deadline=40)
     async with asyncio.timeout(20):
