@@ -42,6 +42,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "rm": Entry("lifecycle", "Stop graphs and forget them.", "rm_command"),
         "rollback": Entry("rollout", "Go back to an earlier revision.", "rollback_command"),
         "rollout": Entry("rollout", "Status and history of a graph's revisions."),
+        "export": Entry("export", "Write a graph's manifests for Kubernetes."),
         "wait": Entry("wait", "Wait until a graph is ready, stopped or gone."),
     },
     "Builds": {

@@ -96,18 +96,19 @@ class Source:
     port: int | None
     host: str | None
     envs: dict[str, str]
-    driver: DriverName
     overrides: tuple[str, ...]
+    driver: DriverName = "process"
 
     def submission(self, project: str) -> GraphSubmit:
+        """What is submitted. Raises `UserError` as `spec` does."""
+        return GraphSubmit(spec=self.spec(), name=self.name, project=project, driver=self.driver, envs=self.envs)
+
+    def spec(self) -> GraphSpec:
         """Derive the spec in the graph's own interpreter; its code is never imported here.
 
         Raises:
             UserError: the interpreter cannot be run, or the graph is not sound; the message is the SDK's own line.
         """
-        return GraphSubmit(spec=self._inspect(), name=self.name, project=project, driver=self.driver, envs=self.envs)
-
-    def _inspect(self) -> GraphSpec:
         python = self.interpreter or sys.executable
         arguments = [python, "-m", "dynamo.sdk.inspect", self.target]
         for option, value in (
@@ -140,19 +141,27 @@ class Source:
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The target and its options; the command gets them together as `source`."""
+    """The target, its options and the driver; the command gets them together as `source`."""
+    return _with_source(function, (*_SPEC_OPTIONS, _DRIVER))
 
+
+def spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for commands that run nothing: without the driver."""
+    return _with_source(function, _SPEC_OPTIONS)
+
+
+def _with_source(function: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_source(*args: Any, **params: Any) -> Any:
-        source = Source(**{f: params.pop(f) for f in Source.__dataclass_fields__})
+        source = Source(**{f: params.pop(f) for f in Source.__dataclass_fields__ if f in params})
         return function(*args, source=source, **params)
 
-    for decorate in reversed(_TARGET_OPTIONS):
+    for decorate in reversed(options):
         with_source = decorate(with_source)
     return with_source
 
 
-_TARGET_OPTIONS = (
+_SPEC_OPTIONS = (
     click.argument("target"),
     click.option(
         "-f",
@@ -170,13 +179,13 @@ _TARGET_OPTIONS = (
     click.option(
         "--env", "envs", metavar="K=V", multiple=True, callback=key_value, help="Environment of every replica."
     ),
-    click.option(
-        "--driver",
-        type=click.Choice(["process", "docker", "kubernetes"]),
-        default="process",
-        show_default=True,
-        help="What runs the replicas.",
-    ),
+)
+_DRIVER = click.option(
+    "--driver",
+    type=click.Choice(["process", "docker", "kubernetes"]),
+    default="process",
+    show_default=True,
+    help="What runs the replicas.",
 )
 
 

@@ -1,0 +1,202 @@
+"""Manifests for commands that show or write them: options, and the program that makes them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from dynamo.sdk import spec as graph_spec
+from dynamo.sdk.spec import GraphSpec, SpecError
+from dynamo_tui.cli import targets
+from dynamo_tui.cli.exits import UserError
+
+TIMEOUT_S = 120.0
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What has no equivalent: the spec's field, why, and what stands in its place."""
+
+    field: str
+    reason: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}; {self.instead}"
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """Texts by file name, and what they cannot say."""
+
+    files: dict[str, str]
+    notes: list[Note]
+
+    def text(self) -> str:
+        """All of them as one stream of YAML documents."""
+        return "---\n".join(self.files.values())
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: str
+    field: str | None = None
+    remedy: str | None = None
+
+
+def kubernetes_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that manifests are made with; the command gets them together as `kubernetes`."""
+
+    @functools.wraps(function)
+    def with_options(*args: Any, **params: Any) -> Any:
+        said = {name: params.pop(name) for name in _NAMES}
+        return function(*args, kubernetes=_together(said), **params)
+
+    for decorate in reversed(_OPTIONS):
+        with_options = decorate(with_options)
+    return with_options
+
+
+def export(source: targets.Source, form: str, kubernetes: dict[str, Any]) -> Exported:
+    """Have the manifests made.
+
+    Raises:
+        UserError: the graph is not sound, or the options contradict it; one line.
+    """
+    spec = _spec(source)
+    if source.name is not None:
+        kubernetes["graph"] = source.name
+    if source.envs:
+        kubernetes["envs"] = kubernetes.get("envs", {}) | source.envs
+    asked = {"spec": spec, "format": form, "kubernetes": kubernetes}
+    descriptor, path = tempfile.mkstemp(prefix="dynamo-export-", suffix=".json")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(asked))
+        done = subprocess.run(
+            [sys.executable, "-m", "dynamod.drivers.kubernetes.export", "--options", path],
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"making the manifests took longer than {TIMEOUT_S:.0f} s") from None
+    finally:
+        Path(path).unlink(missing_ok=True)
+    try:
+        if done.returncode == 0:
+            return msgspec.json.decode(done.stdout, type=Exported)
+        refusal = msgspec.json.decode(done.stdout, type=_Refusal)
+    except msgspec.DecodeError:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"the manifests could not be made: {lines[-1]}") from None
+    where = f"{refusal.field}: " if refusal.field else ""
+    raise UserError(f"{where}{refusal.error}", remedy=refusal.remedy or "")
+
+
+def _spec(source: targets.Source) -> GraphSpec:
+    """The spec of a `.json` file as it is, else of the code."""
+    if not source.target.endswith(".json"):
+        return source.spec()
+    try:
+        return graph_spec.decode(Path(source.target).read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {source.target}: {error.strerror}") from None
+    except SpecError as error:
+        raise UserError(f"{source.target}: {error}") from None
+
+
+def _together(said: dict[str, Any]) -> dict[str, Any]:
+    """The options as the program reads them: the file's, and what the command line says over them."""
+    options = _from_file(said.pop("options_file"))
+    for kind in ("etcd", "nats"):
+        image = said.pop(f"{kind}_image")
+        if image is not None:
+            said[kind] = {"image": image}
+    options |= {name: value for name, value in said.items() if value not in (None, (), {})}
+    return options
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        read = yaml.safe_load(Path(path).read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(read, dict):
+        raise UserError(f"{path} holds no mapping of options")
+    return read
+
+
+def _replicas(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    pairs = targets.key_value(context, parameter, values)
+    for service, count in pairs.items():
+        if not count.isdecimal():
+            raise click.BadParameter(f"{service}={count}: write it as SERVICE=NUMBER", param=parameter)
+    return {service: int(count) for service, count in pairs.items()}
+
+
+_OPTIONS = (
+    click.option("--image", metavar="IMAGE", help="The image that holds the graph, for services that name none."),
+    click.option("--namespace", metavar="NAME", help="The namespace; that of whoever applies it by default."),
+    click.option("--project", metavar="NAME", help="The project."),
+    click.option("--replicas", metavar="SERVICE=N", multiple=True, callback=_replicas, help="How many it has."),
+    click.option(
+        "--etcd", metavar="URL", callback=targets.discovery_url, help="An etcd that exists, instead of one of its own."
+    ),
+    click.option("--etcd-image", metavar="IMAGE", help="The image of its own etcd."),
+    click.option("--nats", metavar="URL", help="A NATS server that exists."),
+    click.option("--nats-image", metavar="IMAGE", help="Run a NATS server of its own, with this image."),
+    click.option(
+        "--request-plane", type=click.Choice(["stream", "nats"]), help="How requests travel.  [default: stream]"
+    ),
+    click.option(
+        "--env-from-secret", "env_secrets", metavar="NAME", multiple=True, help="A Secret whose keys become variables."
+    ),
+    click.option(
+        "--secret-env",
+        "secret_envs",
+        metavar="K=SECRET/KEY",
+        multiple=True,
+        callback=targets.key_value,
+        help="A variable from one key of a Secret.",
+    ),
+    click.option("--stateful", metavar="SERVICE", multiple=True, help="Let its replicas keep their names."),
+    click.option(
+        "--pull-policy",
+        "image_pull_policy",
+        type=click.Choice(["Always", "IfNotPresent", "Never"]),
+        help="When images are pulled.",
+    ),
+    click.option(
+        "--options",
+        "options_file",
+        type=click.Path(dir_okay=False, exists=True),
+        help="All options of docs/kubernetes.md, YAML; the command line wins.",
+    ),
+)
+_NAMES = (
+    "image",
+    "namespace",
+    "project",
+    "replicas",
+    "etcd",
+    "etcd_image",
+    "nats",
+    "nats_image",
+    "request_plane",
+    "env_secrets",
+    "secret_envs",
+    "stateful",
+    "image_pull_policy",
+    "options_file",
+)
