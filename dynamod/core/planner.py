@@ -159,16 +159,26 @@ def _place(devices: Sequence[Device], claims: list[Claimed], replica: ReplicaRec
 
 
 def _missing_dependencies(world: World, service: ServiceSpec, replica: ReplicaRecord) -> list[str]:
-    """Services that must have a ready replica before this one starts for the first time.
+    """Services that must have a ready replica before this one starts with its graph.
 
     A restart does not wait: clients hold on to what they know, and a chain of restarts would lengthen an outage.
     """
-    if replica.run:
+    if not _starts_with_its_graph(replica):
         return []
     names = {d.service for d in service.dependencies}
     wanted = {name for name in names if world.graph.wanted(world.target.spec.service(name)) > 0}
     ready = {r.service for r in world.replicas if r.state is ReplicaState.READY}
     return sorted(wanted - ready)
+
+
+def _starts_with_its_graph(replica: ReplicaRecord) -> bool:
+    """It never ran, or somebody has started a graph again that was stopped or had failed. One that backs off after
+    an end nobody asked for is restarted; so is one that was told to restart."""
+    return (
+        not replica.run
+        or replica.state is ReplicaState.EXITED
+        or replica.reason in (Reason.SUBMITTED, Reason.WAITING_FOR_DEPENDENCY)
+    )
 
 
 def _port_holder(world: World, service: ServiceSpec, replica: ReplicaRecord) -> str | None:

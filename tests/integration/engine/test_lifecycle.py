@@ -43,6 +43,27 @@ async def test_starts_what_others_need_first_and_stops_in_reverse(tmp_path: Path
     assert [name for name, state in became if state == "exited"] == ["Front", "Mid", "Back", "Back"]
 
 
+@pytest.mark.parametrize("by", ["start", "submit"])
+async def test_starts_again_in_the_order_of_a_first_start(tmp_path: Path, by: str) -> None:
+    spec = graph(tmp_path, service("Front", "Mid"), service("Mid", "Back"), service("Back", workers=2))
+    async with Engine(where(tmp_path)) as engine:
+        await engine.submit(submission(spec), actor="user:0")
+        await until_state(engine, "demo", "ready")
+        await engine.stop_graph("default", "demo", StopRequest(), actor="user:0")
+        await until_state(engine, "demo", "stopped")
+        before = engine.last_seq
+        if by == "start":
+            await engine.start_graph("default", "demo", actor="user:0")
+        else:
+            await engine.submit(submission(spec), actor="user:0")
+        await until_state(engine, "demo", "ready")
+        events = (await engine.events(before, 1000)).items
+        await engine.stop(stop_graphs=True)
+    became = [(e.service, e.data["state"]) for e in events if e.action is Action.REPLICA_STATE]
+    for caller, callee in (("Mid", "Back"), ("Front", "Mid")):
+        assert became.index((callee, "ready")) < became.index((caller, "starting"))
+
+
 async def test_submitting_twice_changes_nothing(tmp_path: Path) -> None:
     spec = graph(tmp_path, service("Only"))
     async with Engine(where(tmp_path)) as engine:
