@@ -7,7 +7,7 @@
     │   ├── StalePlan       the world moved since the plan was made
     │   └── PreconditionFailed   If-Match names another version
     ├── GpuShortage         too few GPUs; says what is missing
-    ├── Gone                the events asked for are no longer kept
+    ├── Gone                the events asked for are no longer kept, or are another store's
     ├── SlowConsumer        a subscriber fell too far behind and was dropped
     ├── StoreError          the database cannot be opened, migrated or written
     └── Unavailable         cannot be done now: stopping, a backend out of reach
@@ -99,16 +99,19 @@ class GpuShortage(EngineError):
 
 
 class Gone(EngineError):
-    """`oldest` is the first sequence number that is still kept."""
+    """`oldest` is the first sequence number that is still kept; `last` the newest one, where `after` is beyond it."""
 
     type = "gone"
 
-    def __init__(self, after: int, oldest: int) -> None:
-        super().__init__(
-            f"events after {after} are no longer kept; the oldest is {oldest}", remedy="take a fresh snapshot"
-        )
+    def __init__(self, after: int, *, oldest: int | None = None, last: int | None = None) -> None:
+        if last is None:
+            detail = f"events after {after} are no longer kept; the oldest is {oldest}"
+        else:
+            detail = f"there is no event {after} in this store, whose last is {last}"
+        super().__init__(detail, remedy="take a fresh snapshot")
         self.after = after
         self.oldest = oldest
+        self.last = last
 
 
 class SlowConsumer(EngineError):

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from dynamod.core.errors import SlowConsumer, Unavailable
+from dynamod.core.errors import Gone, SlowConsumer, Unavailable
 from dynamod.schema.events import Event
 from dynamod.store.database import Store
 from dynamod.store.queries import EventFilter, events_after
@@ -31,8 +31,16 @@ class Feed:
                 subscription._push(events)
 
     def subscribe(self, after: int | None) -> EventSubscription:
+        """Follow the events after a sequence number (None: from now on).
+
+        Raises:
+            Gone: there is no event `after` yet: whoever asks has seen another store.
+            Unavailable: the engine is stopping.
+        """
         if self._closed:
             raise Unavailable("the engine is stopping")
+        if after is not None and after > self.last_seq:
+            raise Gone(after, last=self.last_seq)
         subscription = EventSubscription(self._store, after, self.last_seq, self._backlog, self._subscriptions.discard)
         self._subscriptions.add(subscription)
         return subscription
@@ -59,7 +67,7 @@ class EventSubscription:
         backlog: int,
         on_close: Callable[[EventSubscription], None],
     ) -> None:
-        self.position = live_from if after is None else min(after, live_from)
+        self.position = live_from if after is None else after
         self._store = store
         self._live_from = live_from
         self._backlog = backlog

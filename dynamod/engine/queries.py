@@ -91,7 +91,11 @@ class Queries(EngineBase):
         return Page(items=items, next=str(items[-1].seq) if len(items) == limit else None)
 
     def subscribe(self, after: int | None = None) -> EventSubscription:
-        """Follow all events after a sequence number (None: from now on)."""
+        """Follow all events after a sequence number (None: from now on).
+
+        Raises:
+            Gone: there is no event of that number yet.
+        """
         return self.core.feed.subscribe(after)
 
     async def gpus(self) -> list[Gpu]:

@@ -59,7 +59,7 @@ def events_after(connection: Connection, after: int, limit: int, only: EventFilt
     """
     oldest = connection.scalar(select(func.min(tables.events.c.seq)))
     if oldest is not None and after + 1 < oldest:
-        raise Gone(after, oldest)
+        raise Gone(after, oldest=oldest)
     query = _filtered(select(tables.events).where(tables.events.c.seq > after), only)
     rows = connection.execute(query.order_by(tables.events.c.seq).limit(limit))
     return [event_of(row._mapping) for row in rows]

@@ -70,6 +70,17 @@ async def test_events_that_are_gone_are_answered_as_such(client: httpx.AsyncClie
         assert "snapshot" in refused.json()["remedy"]
 
 
+async def test_a_place_beyond_the_last_event_is_another_store_s(client: httpx.AsyncClient, daemon: Serving) -> None:
+    last = daemon.engine.last_seq
+    for refused in (
+        await client.get("/v1/events/stream", params={"after": last + 1}),
+        await client.get("/v1/events/stream", headers={"Last-Event-ID": str(last + 1000)}),
+    ):
+        assert refused.status_code == 410, refused.text
+        assert refused.json()["type"] == "urn:dynamod:problem:gone"
+        assert f"whose last is {last}" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("bad", ["x", "-1", "1.5", "99999999999999999999"])
 async def test_a_bad_last_event_id_is_refused(client: httpx.AsyncClient, bad: str) -> None:
     refused = await client.get("/v1/events/stream", headers={"Last-Event-ID": bad})
