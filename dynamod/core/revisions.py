@@ -37,7 +37,10 @@ def template_digest(revision: RevisionRecord, service: str) -> str:
 
 
 def changes(before: RevisionRecord | None, after: RevisionRecord) -> list[FieldChange]:
-    """Every differing field, by dotted path; services by name. A first revision is all new: its services are listed."""
+    """Every differing field, by dotted path; services by name. A first revision is all new: its services are listed.
+
+    What a service has from the graph's configuration is told there alone: `config.<service>.<key>`.
+    """
     if before is None:
         return [FieldChange(path=f"services.{service.name}", after=service.target) for service in after.spec.services]
     return list(_differences("", _by_name(before), _by_name(after)))
@@ -46,6 +49,10 @@ def changes(before: RevisionRecord | None, after: RevisionRecord) -> list[FieldC
 def _by_name(revision: RevisionRecord) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(revision.spec)
     plain["services"] = {service["name"]: service for service in plain["services"]}
+    common = plain["config"].get(COMMON, {})
+    for name, service in plain["services"].items():
+        given = {**common, **plain["config"].get(name, {})}
+        service["config"] = {k: v for k, v in service["config"].items() if given.get(k, _ABSENT) != v}
     plain["envs"] = {**revision.spec.envs, **revision.envs}
     plain["build"] = revision.build
     return plain

@@ -58,6 +58,20 @@ def test_differences_are_told_by_path() -> None:
     assert changes(revision(), revision()) == []
 
 
+@pytest.mark.parametrize(("part", "key"), [("Back", "y"), ("Common", "z")])
+def test_a_changed_configuration_is_told_once(part: str, key: str) -> None:
+    def configured(value: int) -> GraphSpec:
+        return replace(back(config={key: value}), config={**SPEC.config, part: {key: value}})
+
+    found = changes(revision(configured(1)), revision(configured(2)))
+    assert [(c.path, c.before, c.after) for c in found] == [(f"config.{part}.{key}", 1, 2)]
+
+
+def test_a_service_s_own_configuration_is_told_where_the_graph_s_does_not_say_it() -> None:
+    found = changes(revision(back(config={"own": 1})), revision(back(config={"own": 2})))
+    assert [(c.path, c.before, c.after) for c in found] == [("services.Back.config.own", 1, 2)]
+
+
 def test_a_submission_is_known_by_all_it_brings() -> None:
     assert submitted_digest(SPEC, {}, None) == SPEC.digest()
     digests = {

@@ -118,7 +118,7 @@ PLAN = Plan(
     project="default",
     basis="b",
     strategy="surge",
-    changes=[FieldChange(path="services.Middle.config.message", before="mid", after="center")],
+    changes=[FieldChange(path="config.Middle.message", before="mid", after="center")],
     operations=[
         PlanOperation(kind=OperationKind.CREATE, service="Middle", index=2, cause="its configuration changes", wave=1)
     ],
@@ -136,7 +136,7 @@ def test_plan_shows_causes_and_answers_by_its_exit_code(
     local.answer("POST /v1/plans", PLAN)
     outcome = dynamoctl("plan", "m:C")
     assert outcome.code == 1
-    assert 'services.Middle.config.message: "mid" -> "center"' in outcome.stdout
+    assert 'config.Middle.message: "mid" -> "center"' in outcome.stdout
     assert "its configuration changes" in outcome.stdout
     assert outcome.stdout.endswith("carry it out: dynamoctl apply p1\n")
     local.answer("POST /v1/plans", msgspec.structs.replace(PLAN, changes=[], operations=[], strategy="none"))
