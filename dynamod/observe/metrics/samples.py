@@ -100,7 +100,6 @@ class ReplicaSamples:
             else:
                 part, name = _COUNT, name.removesuffix(_COUNT)
         key = (name, tuple(sorted((str(k), str(v)) for k, v in labels)))
-        # A counter that is read from a function is sent as a gauge; its name tells.
-        self.kinds[key] = "counter" if name.endswith("_total") else kind
+        self.kinds[key] = kind
         self._keys[flat] = (key, part)
         return key, part

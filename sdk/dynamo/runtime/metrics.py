@@ -30,20 +30,8 @@ class Sample(NamedTuple):
     type: MetricType
 
 
-class Counter:
-    """Only grows."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def inc(self, amount: float = 1.0) -> None:
-        self.value += amount
-
-
-class Gauge:
-    """Goes up and down. With a function, its value is asked for when it is read."""
+class _Number:
+    """One value. With a function, it is asked for when it is read."""
 
     __slots__ = ("function", "value")
 
@@ -51,20 +39,32 @@ class Gauge:
         self.value = 0.0
         self.function: Callable[[], float] | None = None
 
-    def set(self, value: float) -> None:
-        self.value = value
-
     def inc(self, amount: float = 1.0) -> None:
         self.value += amount
-
-    def dec(self, amount: float = 1.0) -> None:
-        self.value -= amount
 
     def set_function(self, function: Callable[[], float]) -> None:
         self.function = function
 
     def read(self) -> float:
         return self.value if self.function is None else self.function()
+
+
+class Counter(_Number):
+    """Only grows."""
+
+    __slots__ = ()
+
+
+class Gauge(_Number):
+    """Goes up and down."""
+
+    __slots__ = ()
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+    def dec(self, amount: float = 1.0) -> None:
+        self.value -= amount
 
 
 class Histogram:
@@ -120,10 +120,8 @@ class Family(Generic[Child]):
             labels = dict(zip(self.label_names, values, strict=True))
             if isinstance(child, Histogram):
                 yield from _histogram_samples(self.name, labels, child)
-            elif isinstance(child, Gauge):
-                yield Sample(self.name, labels, child.read(), self.type)
             else:
-                yield Sample(self.name, labels, child.value, self.type)
+                yield Sample(self.name, labels, child.read(), self.type)
 
 
 class Registry:

@@ -21,7 +21,7 @@ def add_process_metrics(registry: Registry) -> None:
     """Idempotent. Nothing is added where there is no /proc."""
     if not _STAT.exists():
         return
-    registry.gauge("process_cpu_seconds_total", "User and system CPU time.").labels().set_function(_cpu_seconds)
+    registry.counter("process_cpu_seconds_total", "User and system CPU time.").labels().set_function(_cpu_seconds)
     registry.gauge("process_resident_memory_bytes", "Resident memory.").labels().set_function(_resident_bytes)
     registry.gauge("process_open_fds", "Open file descriptors.").labels().set_function(_open_fds)
     start = _boot_time() + int(_fields()[_START]) / _TICKS

@@ -9,7 +9,7 @@ Two endpoints of the worker's component (see `dynamo.runtime.events` for the fra
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +116,14 @@ class KvEventPublisher:
 def register_engine_metrics(engine: Engine, registry: Registry) -> None:
     """The engine's load as `dynamo_engine_*` metrics, read when they are asked for."""
 
+    def reading(field: str) -> Callable[[], float]:
+        return lambda: float(getattr(engine.load(), field))
+
     def gauge(name: str, help_: str, field: str) -> None:
-        registry.gauge(name, help_).labels().set_function(lambda: float(getattr(engine.load(), field)))
+        registry.gauge(name, help_).labels().set_function(reading(field))
+
+    def counter(name: str, help_: str, field: str) -> None:
+        registry.counter(name, help_).labels().set_function(reading(field))
 
     gauge("dynamo_engine_running_requests", "Requests in the running batch.", "running_requests")
     gauge("dynamo_engine_waiting_requests", "Requests waiting for room in the batch.", "waiting_requests")
@@ -125,8 +131,8 @@ def register_engine_metrics(engine: Engine, registry: Registry) -> None:
     gauge("dynamo_engine_kv_blocks_active", "Blocks that running requests use.", "active_blocks")
     gauge("dynamo_engine_kv_blocks_cached", "Blocks that hold a reusable prefix.", "cached_blocks")
     gauge("dynamo_engine_cache_usage", "Active blocks / all blocks, 0..1.", "cache_usage")
-    gauge("dynamo_engine_prefix_queries_tokens_total", "Prompt tokens looked up in the cache.", "prefix_queries_tokens")
-    gauge("dynamo_engine_prefix_hits_tokens_total", "Prompt tokens found in the cache.", "prefix_hits_tokens")
+    counter("dynamo_engine_prefix_queries_tokens_total", "Prompt tokens looked up.", "prefix_queries_tokens")
+    counter("dynamo_engine_prefix_hits_tokens_total", "Prompt tokens found in the cache.", "prefix_hits_tokens")
 
 
 def load_from_wire(body: Any) -> EngineLoad:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dynamo.runtime.metrics import Registry
+from dynamo.runtime.process_metrics import add_process_metrics
 from dynamod.observe.metrics.samples import ReplicaSamples
 
 
@@ -39,10 +40,14 @@ def test_later_messages_change_only_what_they_name_and_tell_what_has_just_begun(
     assert samples.latest["r_total", (("endpoint", "a"),)] == 6.0
 
 
-def test_a_function_that_counts_is_a_counter() -> None:
+def test_the_type_that_was_sent_tells_counters_from_gauges_whatever_their_names() -> None:
+    registry = Registry()
+    add_process_metrics(registry)
+    registry.gauge("dynamo_engine_kv_blocks_total", "…").labels().set(1024)
     samples = ReplicaSamples()
-    samples.apply({"t": 1.0, "full": True, "samples": [["process_cpu_seconds_total", {}, 1.5, "gauge"]]})
+    samples.apply(message(registry, 1.0))
     assert samples.kinds["process_cpu_seconds_total", ()] == "counter"
+    assert samples.kinds["dynamo_engine_kv_blocks_total", ()] == "gauge"
 
 
 @pytest.mark.parametrize("bad", [{}, {"t": 1, "samples": 7}, {"t": 1, "samples": [[1]]}, {"t": "x", "samples": []}])
