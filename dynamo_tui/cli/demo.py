@@ -34,6 +34,7 @@ from dynamo_tui.client.errors import ClientError
 from dynamo_tui.client.processes import start_daemon, stop_daemon
 from dynamo_tui.client.sync import Client
 from dynamod.schema.graphs import Graph
+from dynamod.schema.locations import locations
 
 GRAPH = "demo"
 READY_TIMEOUT_S = 180.0
@@ -147,11 +148,12 @@ def _daemon(environ: Mapping[str, str]) -> Iterator[Client]:
 
 @contextmanager
 def _state_directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="dynamod-demo-"))
+    where = locations(Path(tempfile.mkdtemp(prefix="dynamod-demo-")))
     try:
-        yield path
+        yield where.state_dir
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        for directory in (where.state_dir, where.run_dir):  # sockets may have needed a shorter path outside
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -235,12 +235,13 @@ def ready_line(graph: Graph, seconds: float) -> str:
 
 @contextmanager
 def _state_directory() -> Iterator[Locations]:
-    """A throw-away state directory, for this user alone."""
-    path = Path(tempfile.mkdtemp(prefix="dynamo-serve-"))
+    """A throw-away state directory, for this user alone. Sockets may have needed a shorter path outside of it."""
+    where = locations(Path(tempfile.mkdtemp(prefix="dynamo-serve-")))
     try:
-        yield locations(path)
+        yield where
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        for directory in (where.state_dir, where.run_dir):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

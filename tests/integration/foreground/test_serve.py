@@ -32,13 +32,16 @@ class Served:
         file = tmp_path / "options.json"
         file.write_bytes(msgspec.json.encode(options))
         self.options_file = file
+        temporary = tmp_path / ("temporary-files-" * 6)  # too long a path for sockets, which need a place of their own
+        temporary.mkdir(exist_ok=True)
+        self.temporary = temporary
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dynamod.foreground", "--options", str(file)],
                 stdout=out,
                 stderr=err,
                 cwd=directory,
-                env={**os.environ, "DYN_LOCAL_STATE_DIR": str(self.state)},
+                env={**os.environ, "DYN_LOCAL_STATE_DIR": str(self.state), "TMPDIR": str(temporary)},
             )
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
@@ -125,7 +128,8 @@ def test_hello_world_answers_can_be_attached_to_and_stops_cleanly(serve: Callabl
     served.process.send_signal(signal.SIGINT)
     assert served.ended() == 0
     assert served.registrations() == []
-    assert not Path(entry.socket).exists()
+    assert not Path(entry.socket).parent.exists()
+    assert list(served.temporary.iterdir()) == []
     assert not [pid for pid in replicas if (Path("/proc") / str(pid)).exists()]
     lines = served.stdout.read_text().splitlines()
     assert all(line.startswith(("[Frontend] ", "[Middle] ", "[Backend] ")) for line in lines)
