@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from dynamod.schema import Event, Graph, LogLine, Page, Problem, Replica
-from tests.unit.dynamo_tui.tui import world
+from tests.unit.dynamo_tui.tui import kv_world, world
 
 HEADERS = {"Dynamod-API-Version": "1"}
 
@@ -98,7 +98,7 @@ class StandIn:
             "/v1/gpus": lambda r: answer(world.gpus()),
             "/v1/graphs/{graph}/logs": self._logs,
             "/v1/graphs/{graph}/kv/series": lambda r: answer(
-                world.kv_series(r.query_params.get("worker")) if self._has_kv(r) else []
+                kv_world.kv_series(r.query_params.get("worker")) if self._has_kv(r) else []
             ),
             "/v1/graphs/{graph}/revisions/{number:int}": lambda r: answer(world.revision(r.path_params["number"])),
             "/v1/graphs/{graph}/revisions": lambda r: answer(Page(items=world.revisions())),
@@ -203,7 +203,7 @@ class StandIn:
     async def _kv_stream(self, request: Request) -> AsyncIterator[tuple[str, Any, None]]:
         while not self.closed and self._has_kv(request):
             t = time.time() if self.moving else world.NOW
-            yield "snapshot", world.kv_snapshot(t, self.decisions), None
+            yield "snapshot", kv_world.kv_snapshot(t, self.decisions), None
             await self._waits(1.0 if self.moving else None)
             if self.moving:
                 self.decisions += 2

@@ -12,7 +12,7 @@ from dynamo_tui.tui.screens.kv import KvView
 from dynamo_tui.tui.screens.logs import LogsView
 from dynamo_tui.tui.store import GraphKey, Link
 from dynamod.schema import Action, Event, Reason, ReplicaState
-from tests.unit.dynamo_tui.tui import world
+from tests.unit.dynamo_tui.tui import kv_world, world
 from tests.unit.dynamo_tui.tui.conftest import dashboard, screen_text, until
 from tests.unit.dynamo_tui.tui.stand_in import StandIn
 
@@ -124,7 +124,7 @@ async def test_kv_page_shows_rates_load_and_decisions(daemon: StandIn, socket_pa
         await pilot.press("down", "v")
         await until(pilot, lambda: isinstance(app.view, KvView) and "VllmWorker-4" in screen_text(pilot))
         text = screen_text(pilot)
-        snapshot = world.kv_snapshot()
+        snapshot = kv_world.kv_snapshot()
         assert f"{snapshot.predicted.ratio_of_sums * 100:.1f}%" in text
         assert "104/128" in text
         feed = app.store.kv_feed(ROUTER)

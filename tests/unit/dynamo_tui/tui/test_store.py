@@ -4,7 +4,7 @@ import msgspec
 
 from dynamo_tui.tui.store import GraphKey, Store, Topic
 from dynamod.schema import Action, Event, ReplicaState
-from tests.unit.dynamo_tui.tui import world
+from tests.unit.dynamo_tui.tui import kv_world, world
 
 ROUTER = GraphKey("default", "agg_router")
 
@@ -40,7 +40,7 @@ def test_an_event_replaces_the_object_that_it_carries() -> None:
 def test_removals_take_everything_along() -> None:
     store = filled()
     store.apply_rates(ROUTER, world.rates(world.ROUTER_GRAPH), world.NOW)
-    store.apply_kv_snapshot(ROUTER, world.kv_snapshot())
+    store.apply_kv_snapshot(ROUTER, kv_world.kv_snapshot())
     store.apply(event(101, Action.REPLICA_REMOVED, replica="agg_router-router-1"))
     assert store.replica(ROUTER, "agg_router-router-1") is None
     store.apply(event(102, Action.GRAPH_REMOVED))
@@ -57,17 +57,17 @@ def test_an_event_of_a_newer_shape_is_kept_but_not_applied() -> None:
 
 def test_decisions_are_kept_once_and_in_order() -> None:
     store = filled()
-    store.apply_kv_decision(ROUTER, world.decision(39, world.NOW))
-    store.apply_kv_snapshot(ROUTER, world.kv_snapshot(seq=40))
-    store.apply_kv_decision(ROUTER, world.decision(40, world.NOW))
-    store.apply_kv_decision(ROUTER, world.decision(41, world.NOW))
+    store.apply_kv_decision(ROUTER, kv_world.decision(39, world.NOW))
+    store.apply_kv_snapshot(ROUTER, kv_world.kv_snapshot(seq=40))
+    store.apply_kv_decision(ROUTER, kv_world.decision(40, world.NOW))
+    store.apply_kv_decision(ROUTER, kv_world.decision(41, world.NOW))
     assert [d.seq for d in store.kv_feed(ROUTER).decisions] == list(range(20, 42))
 
 
 def test_history_goes_before_what_is_live() -> None:
     store = filled()
-    store.apply_kv_snapshot(ROUTER, world.kv_snapshot())
-    store.merge_kv_history(ROUTER, world.kv_series())
+    store.apply_kv_snapshot(ROUTER, kv_world.kv_snapshot())
+    store.merge_kv_history(ROUTER, kv_world.kv_series())
     points = list(store.kv_feed(ROUTER).predicted[""].points)
     assert len(points) == 121
     assert points == sorted(points, key=lambda p: p[0])
