@@ -25,3 +25,8 @@ def test_the_tutorial(home: Home) -> None:
 def test_the_quick_start(home: Home) -> None:
     shutil.copytree(EXAMPLES, home.path / "examples")
     Guide(home, home.path, codes={"dynamoctl plan": 1}).follow("quickstart.md", skip=["pip install"])
+
+
+def test_what_to_try_when_migrating(home: Home) -> None:
+    shutil.copytree(EXAMPLES / "llm", home.path / "llm")
+    Guide(home, home.path / "llm").follow("migrating.md", skip=["pip uninstall"])
