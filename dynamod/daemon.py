@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynamod.api.guard import guard_rules
 from dynamod.api.listening import tcp_listener
+from dynamod.api.rules import guard_rules
 from dynamod.api.tokens import load_tokens
 from dynamod.redaction import RedactingFormatter
 from dynamod.schema import Locations

@@ -12,8 +12,8 @@ from importlib.metadata import version
 
 from dynamo.runtime.settings import from_environment
 from dynamo.runtime.transport.planes import open_plane
-from dynamod.api.guard import GuardRules
 from dynamod.api.listening import unix_listener
+from dynamod.api.rules import GuardRules
 from dynamod.engine import Engine, EngineOptions
 from dynamod.observe.observers import Observers
 from dynamod.observe.streams import ReplicaStreams

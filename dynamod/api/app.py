@@ -10,7 +10,8 @@ from starlette.types import ASGIApp
 
 from dynamod.api import builds, daemon, errors, events, gpus, graphs, kv, logs, metrics, plans, replicas
 from dynamod.api.backend import Backend
-from dynamod.api.guard import Guard, GuardRules
+from dynamod.api.guard import Guard
+from dynamod.api.rules import GuardRules
 
 DESCRIPTION = """\
 Runs inference graphs and says what they do. Errors are RFC 9457 problem documents; lists are paged by

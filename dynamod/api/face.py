@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from dynamod.api.app import create_app
 from dynamod.api.backend import Backend
-from dynamod.api.guard import GuardRules
+from dynamod.api.rules import GuardRules
 from dynamod.api.server import ApiServer
 from dynamod.engine import Engine
 from dynamod.observe.observers import Observers

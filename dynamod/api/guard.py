@@ -9,41 +9,20 @@ token is required.
 from __future__ import annotations
 
 import ipaddress
-import socket
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dynamod.api.problems import ApiProblem, problem_response
-from dynamod.api.tokens import TokenSet
+from dynamod.api.rules import GuardRules
 from dynamod.schema import API_VERSION, API_VERSION_HEADER
 
-MAX_BODY = 16 << 20
-"""Bytes. A spec of a thousand services is well below; archives have a limit of their own."""
-
-MAX_UPLOAD = 2 << 30
-"""Bytes of an archive that is uploaded."""
 UPLOADS = frozenset({("POST", "/v1/builds")})
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ACTOR = "dynamod.actor"
 UID_PREFIX = "uid:"
-
-
-@dataclass(frozen=True)
-class GuardRules:
-    """`tokens` is None when nothing listens on TCP. `hosts` are further names the daemon is reached by."""
-
-    tokens: TokenSet | None = None
-    hosts: frozenset[str] = frozenset()
-    max_body: int = MAX_BODY
-    max_upload: int = MAX_UPLOAD
-    own_hosts: frozenset[str] = field(
-        default_factory=lambda: frozenset({"localhost", "dynamod", socket.gethostname().lower()})
-    )
 
 
 class Guard:
@@ -140,10 +119,6 @@ class Guard:
                 remedy="use a read-write token for changes",
             )
         return f"token:{token.name}"
-
-
-def guard_rules(tokens: TokenSet | None, hosts: Iterable[str] = ()) -> GuardRules:
-    return GuardRules(tokens=tokens, hosts=frozenset(host.lower() for host in hosts))
 
 
 def too_large(limit: int) -> ApiProblem:

@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from dynamo.sdk.spec import GraphSpec
-from dynamod.api.guard import guard_rules
 from dynamod.api.listening import ListenError
+from dynamod.api.rules import guard_rules
 from dynamod.core.errors import EngineError
 from dynamod.foreground.inspecting import Inspection
 from dynamod.foreground.output import LogPrinter, say

@@ -12,14 +12,17 @@ import heapq
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import msgspec
-import regex
 
 from dynamod.core.errors import Invalid
 from dynamod.observe.logs.levels import LEVELS, at_least, level_at
 from dynamod.observe.logs.segments import Block, blocks_backward, blocks_forward
 from dynamod.schema import LogLine, Page
+
+if TYPE_CHECKING:
+    import regex
 
 PAGE_BUDGET_S = 1.5
 """Seconds that one page may search while it is empty."""
@@ -85,14 +88,7 @@ def log_filter(
     """
     if since is not None and until is not None and since > until:
         raise Invalid("it is later than until", field="since")
-    compiled = None
-    if pattern:
-        if len(pattern) > MAX_PATTERN:
-            raise Invalid(f"longer than {MAX_PATTERN} characters", field="regex")
-        try:
-            compiled = regex.compile(pattern, regex.MULTILINE)
-        except (regex.error, RecursionError, OverflowError) as error:
-            raise Invalid(f"not a regular expression: {error}", field="regex") from None
+    compiled = _compiled(pattern) if pattern else None
     levels = None
     if level:
         try:
@@ -100,6 +96,17 @@ def log_filter(
         except ValueError as error:
             raise Invalid(str(error), field="level", remedy=f"one of {', '.join(LEVELS)}") from None
     return LogFilter(since, until, compiled, levels)
+
+
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    import regex  # most who read logs, every `serve` among them, search for nothing
+
+    if len(pattern) > MAX_PATTERN:
+        raise Invalid(f"longer than {MAX_PATTERN} characters", field="regex")
+    try:
+        return regex.compile(pattern, regex.MULTILINE)
+    except (regex.error, RecursionError, OverflowError) as error:
+        raise Invalid(f"not a regular expression: {error}", field="regex") from None
 
 
 Key = tuple[float, str, int]

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dynamod.api.guard import guard_rules
+from dynamod.api.rules import guard_rules
 from dynamod.engine import EngineOptions
 from dynamod.schema import Locations, locations
 from dynamod.serving import Serving, serving

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dynamod.api.guard import GuardRules
+from dynamod.api.rules import GuardRules
 from tests.unit.dynamod.builds.making import make_archive
 
 GZIP = {"Content-Type": "application/gzip"}

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from dynamod.api.guard import ACTOR, Guard, GuardRules, guard_rules
+from dynamod.api.guard import ACTOR, Guard
 from dynamod.api.listening import ListenError, tcp_listener, unix_listener
+from dynamod.api.rules import GuardRules, guard_rules
 from dynamod.api.server import ApiServer
 from dynamod.api.tokens import add_token, load_tokens
 
