@@ -133,15 +133,23 @@ def _structured(
         raise ModelError(f"the {engine} engine's options: {error}") from None
 
 
+ENOUGH_WORDS = 64
+
+
 def words(tokenizer: Tokenizer) -> list[int]:
-    """Ids that decode to whole characters: what a simulated model may say."""
+    """Ids that a simulated model may say: whole words where the vocabulary has enough of them, else whole characters.
+
+    Word salad is what a simulator has to say; code fragments would look like a fault.
+    """
     special = {token_id for token_id, token in tokenizer.inner.get_added_tokens_decoder().items() if token.special}
-    found = []
+    printable, whole = [], []
     for token_id in range(tokenizer.vocab_size):
         text = "" if token_id in special else tokenizer.token_text(token_id)
         if text and "�" not in text and text.isprintable():
-            found.append(token_id)
-    return found or list(range(tokenizer.vocab_size))
+            printable.append(token_id)
+            if len(text) > 3 and text[0] == " " and text[1:].isalpha() and text.islower():
+                whole.append(token_id)
+    return whole if len(whole) >= ENOUGH_WORDS else printable or list(range(tokenizer.vocab_size))
 
 
 def run_directory() -> Path | None:
