@@ -66,6 +66,9 @@ test: lint types contracts unit  ## format, lint, types, import contracts and th
 chaos: setup  ## kill the daemon a hundred times under change, and look for what is lost
 	DYNAMOD_CHAOS_ROUNDS=100 $(BIN)/pytest tests/chaos -q --timeout 3600
 
+test-docker: setup  ## images and containers on a real Docker engine; says so where none can be
+	$(BIN)/pytest -q -rs -m docker tests/docker
+
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py
 

@@ -48,6 +48,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Builds": {
         "build": Entry("build", "Make a build: sources, locked packages and configuration in one archive."),
         "builds": Entry("builds", "List, show, remove, export and import builds."),
+        "containerize": Entry("containerize", "Make a container image of a build."),
+        "push": Entry("containerize", "Push an image of a build.", "push_command"),
         "deploy": Entry("deploy", "Build a graph and run the build.", "deploy_command"),
         "deployment": Entry("deploy", "Create, show, list, update and delete deployments."),
         "get": Entry("builds", "Show a build as JSON or YAML, or its path.", "get_command"),

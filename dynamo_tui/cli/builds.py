@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,9 @@ from dynamo_tui.client import calls, streams
 from dynamo_tui.client.contexts import answers
 from dynamo_tui.client.errors import ClientError, NotFound
 from dynamo_tui.client.sync import Client
-from dynamod.schema.builds import Build, BuildOptions
+from dynamod.schema.builds import Build, BuildOptions, ContainerizeOptions, PushOptions
 from dynamod.schema.graphs import BuildSettings, GraphSubmit
+from dynamod.schema.locations import default_state_dir, locations
 from dynamod.schema.references import is_archive, may_be_tag
 from dynamod.schema.states import Action
 
@@ -36,10 +38,33 @@ def make(options: BuildOptions, tell: Callable[[str], None]) -> Build:
     Raises:
         UserError: it cannot be built; the message is the builder's own line.
     """
+    return msgspec.convert(_run("dynamod.builds.make", options, tell)["built"], Build)
+
+
+def containerize(options: ContainerizeOptions, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Make an image in a process of its own: its `image` (name), `id` and `size`.
+
+    Raises:
+        UserError: it cannot be made; the message is the builder's own line.
+    """
+    return _run("dynamod.builds.containerize", options, tell)
+
+
+def push(options: PushOptions, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Push an image, in a process of its own.
+
+    Raises:
+        UserError: it cannot be pushed; the message is the registry's own line.
+    """
+    return _run("dynamod.builds.containerize", options, tell)
+
+
+def _run(module: str, options: msgspec.Struct, tell: Callable[[str], None]) -> dict[str, Any]:
+    """What the program's last line tells; it prints JSON lines."""
     with tempfile.TemporaryDirectory() as work:
         file = Path(work) / "options.json"
         file.write_bytes(msgspec.json.encode(options))
-        command = [sys.executable, "-m", "dynamod.builds.make", "--options", str(file)]
+        command = [sys.executable, "-m", module, "--options", str(file)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             last: dict[str, Any] = {}
@@ -49,9 +74,30 @@ def make(options: BuildOptions, tell: Callable[[str], None]) -> Build:
                     tell(last["step"])
     if "error" in last:
         raise UserError(last["error"])
-    if "built" not in last:
-        raise UserError(f"the builder ended with exit code {process.returncode}")
-    return msgspec.convert(last["built"], Build)
+    if process.returncode != 0:
+        raise UserError(f"{module} ended with exit code {process.returncode}")
+    return last
+
+
+@contextmanager
+def archive_here(session: Session, reference: str) -> Iterator[tuple[str, Path]]:
+    """A build's archive on this machine, from the daemon where one answers, and the directory of builds here.
+
+    Without a daemon the reference itself is given back: the builds that are kept here are looked at.
+    """
+    home = locations(default_state_dir(os.environ)).builds_dir
+    if is_archive(reference) or not keeper_answers(session):
+        yield reference, home
+        return
+    build = session.client.send(calls.build(reference))
+    if Path(build.path).is_file():
+        yield build.path, home
+        return
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / f"{build.name}-{build.version}.tar.gz"
+        with path.open("wb") as out:
+            session.client.download(calls.build_archive(build.tag), out)
+        yield str(path), home
 
 
 def keeper_answers(session: Session) -> bool:

@@ -45,7 +45,7 @@ MAX_DOCUMENT_BYTES = 64 << 20
 MAX_RATIO = 200
 """More times its packed size than this, and it is a bomb (beyond the first 64 MiB, which any text may reach)."""
 _FREE_BYTES = 64 << 20
-_STAMP = 315_532_800  # 1980-01-01, the earliest time that zip-minded tools also understand
+STAMP = 315_532_800  # 1980-01-01, the earliest time that zip-minded tools also understand
 
 
 def parts_digest(files: Sequence[SourceFile], documents: Mapping[str, bytes]) -> str:
@@ -67,7 +67,7 @@ def write(
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".build-", delete=False) as out:
         try:
             with (
-                gzip.GzipFile(fileobj=out, mode="wb", mtime=_STAMP, filename="", compresslevel=6) as packed,
+                gzip.GzipFile(fileobj=out, mode="wb", mtime=STAMP, filename="", compresslevel=6) as packed,
                 tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
             ):
                 for name, data in sorted({MANIFEST: to_yaml(manifest), **documents}.items()):
@@ -86,7 +86,7 @@ def write(
 def _entry(name: str, size: int, *, executable: bool = False) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.size = size
-    entry.mtime = _STAMP
+    entry.mtime = STAMP
     entry.mode = 0o755 if executable else 0o644
     return entry
 

@@ -1,39 +1,73 @@
-"""The Dockerfile of a build: multi-stage, non-root, from a base image that whoever builds it may choose."""
+"""The Dockerfile of a build: multi-stage, non-root, from a base image that whoever builds it may choose.
+
+It asks nothing of its base but Python with pip and a shell. The text in the archive is for BuildKit: downloads
+are kept in a cache mount, and a CA bundle for networks that need one of their own comes as a secret. Docker's
+API without BuildKit knows no mounts: there the bundle stands in the build context, and never gets beyond the
+first stage.
+"""
 
 from __future__ import annotations
 
 from dynamo.sdk.spec import GraphSpec
+
+CA_FILE = "ca.pem"
+"""The CA bundle in a build context without mounts."""
+USER = 10001
 
 _TEMPLATE = """\
 # Made by `dynamoctl build`. The build context is the unpacked archive.
 ARG BASE_IMAGE=python:{python}-slim
 FROM ${{BASE_IMAGE}} AS packages
 WORKDIR /build
-COPY requirements.lock ./
+COPY {copied} ./
 COPY wheels ./wheels
-# A cache mount keeps downloads between builds; the secret is a CA bundle for networks that need one of their own.
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=ca \\
-    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \\
-    python -m venv /opt/graph && \\
-    /opt/graph/bin/python -m pip install --quiet --require-hashes -r requirements.lock && \\
-    /opt/graph/bin/python -m pip install --quiet --no-deps wheels/*.whl && \\
-    /opt/graph/bin/python -m pip uninstall --quiet --yes pip && \\
-    find /opt/graph -name __pycache__ -prune -exec rm -r {{}} +
+RUN {mounts}if [ -s {ca} ]; then export PIP_CERT={ca}; fi; \\
+    export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore{pip_cache} && \\
+    python -m venv --without-pip /opt/graph && \\
+    python -m pip --python /opt/graph install --quiet --no-compile --require-hashes -r requirements.lock && \\
+    python -m pip --python /opt/graph install --quiet --no-compile --no-deps wheels/*.whl
+# Test suites inside of packages are a quarter of what would be shipped.
+RUN python -c "import pathlib, shutil; \\
+    [shutil.rmtree(p, True) for p in sorted(pathlib.Path('/opt/graph/lib').rglob('tests')) if p.is_dir()]"
 
-ARG BASE_IMAGE
 FROM ${{BASE_IMAGE}}
-LABEL org.opencontainers.image.title="{name}" ai.dynamo.graph="{name}" ai.dynamo.target="{target}"
-RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin graph || adduser -D -u 10001 graph
+LABEL org.opencontainers.image.title="{name}" ai.dynamo.graph="{name}" ai.dynamo.target="{target}" \\
+    ai.dynamo.variant="{variant}"
+RUN python -c "open('/etc/passwd', 'a').write('graph:x:{user}:{user}::/tmp:/usr/sbin/nologin\\n')"
 COPY --from=packages /opt/graph /opt/graph
 COPY src /srv/graph
 WORKDIR /srv/graph
-ENV PATH=/opt/graph/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp
-USER 10001
+ENV PATH=/opt/graph/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp{gpu_environment}
+USER {user}
 ENTRYPOINT ["python", "-m", "dynamo.sdk.replica", "{target}"]
 """
+_MOUNTS = """\
+--mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=ca \\
+    """
 
 
-def dockerfile(spec: GraphSpec) -> str:
-    """The text for one graph. One image serves all of its services: which one is the replica's argument."""
+def wants_gpu(spec: GraphSpec) -> bool:
+    return any(service.resources.gpu for service in spec.services)
+
+
+def dockerfile(spec: GraphSpec, *, gpu: bool | None = None, mounts: bool = True) -> str:
+    """The text for one graph. One image serves all of its services: which one is the replica's argument.
+
+    Args:
+        gpu: let NVIDIA's container runtime show devices in it; None: when a service asks for one.
+        mounts: for BuildKit; see above.
+    """
     python = spec.python_version or "3.11"
-    return _TEMPLATE.format(python=".".join(python.split(".")[:2]), name=spec.name, target=spec.target)
+    with_gpu = wants_gpu(spec) if gpu is None else gpu
+    return _TEMPLATE.format(
+        python=".".join(python.split(".")[:2]),
+        name=spec.name,
+        target=spec.target,
+        user=USER,
+        copied="requirements.lock" if mounts else f"requirements.lock {CA_FILE}*",
+        mounts=_MOUNTS if mounts else "",
+        ca="/run/secrets/ca" if mounts else CA_FILE,
+        pip_cache="" if mounts else " PIP_NO_CACHE_DIR=1",
+        variant="gpu" if with_gpu else "cpu",
+        gpu_environment=" NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility" if with_gpu else "",
+    )

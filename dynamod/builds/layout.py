@@ -107,12 +107,11 @@ class Layout:
             shutil.rmtree(self.environments / environment, ignore_errors=True)
             (self.environments / f"{environment}.lock").unlink(missing_ok=True)
 
-    def prepare(self, path: Path, say: Say) -> Prepared:
-        """Unpack the archive at `path` and make its environment, unless that was done before.
+    def unpack(self, path: Path, say: Say) -> tuple[Archive, Path]:
+        """Unpack the archive at `path` into its tree, unless that was done before.
 
         Raises:
             BadArchive: it is damaged or unsafe.
-            LockFailed: the environment cannot be made.
             OSError: the disk is full, …
         """
         opened = Archive.open(path)
@@ -125,6 +124,16 @@ class Layout:
             except OSError:
                 if not tree.is_dir():  # else another one unpacks the same build, and was first
                     raise
+        return opened, tree
+
+    def prepare(self, path: Path, say: Say) -> Prepared:
+        """Unpack the archive at `path` and make its environment, unless that was done before.
+
+        Raises:
+            BadArchive, OSError: see `unpack`.
+            LockFailed: the environment cannot be made.
+        """
+        opened, tree = self.unpack(path, say)
         interpreter = environments.ensure(self.environments, tree, opened.manifest.python_version, say)
         return Prepared(opened, tree, interpreter)
 

@@ -47,10 +47,11 @@ class Lock:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def wanted(root: Path) -> str:
+def wanted(root: Path, *, llm: bool = True) -> str:
     """The direct requirements, as text in pip's format.
 
-    A line that asks for this package (or for the one whose SDK it succeeds) is replaced by what it needs.
+    A line that asks for this package (or for the one whose SDK it succeeds) is replaced by what a replica needs
+    of it; `llm`: the graph uses `dynamo.llm`.
 
     Raises:
         BadSources: the project's files cannot be read.
@@ -73,7 +74,7 @@ def wanted(root: Path) -> str:
             extras |= {extra.strip().lower() for extra in (ours["extras"] or "").split(",") if extra.strip()}
         elif line.strip():
             lines.append(line)
-    return "\n".join([*lines, *own_wheel.requirements(frozenset(extras))]) + "\n"
+    return "\n".join([*lines, *own_wheel.requirements(frozenset(extras), llm=llm)]) + "\n"
 
 
 def make(wanted_text: str, *, python: str, cache: Path, extra: Sequence[str] = ()) -> Lock:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,6 +24,7 @@ from dynamod.builds.dockerfile import dockerfile
 from dynamod.builds.errors import BuildError
 from dynamod.builds.layout import Layout
 from dynamod.builds.manifest import Manifest, build_of, default_name, default_version, portable, services_of, split_tag
+from dynamod.builds.telling import tell
 from dynamod.core.errors import EngineError
 from dynamod.schema.builds import Build, BuildOptions
 
@@ -49,7 +49,8 @@ def build(options: BuildOptions, step: Step) -> tuple[Manifest, Path]:
     step(f"locking dependencies ({len(files)} files chosen)")
     output = Path(options.output_dir).resolve()
     output.mkdir(parents=True, exist_ok=True)
-    locked = lock.make(lock.wanted(root), python=python, cache=_cache(output))
+    needed = lock.wanted(root, llm=sources.mention(root, files, b"dynamo.llm"))
+    locked = lock.make(needed, python=python, cache=_cache(output))
     documents = {
         archive.SPEC: encode(spec),
         archive.LOCK: locked.text.encode(),
@@ -144,15 +145,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         options = msgspec.json.decode(Path(given[1]).read_bytes(), type=BuildOptions)
-        manifest, path = build(options, lambda text: _tell({"step": text}))
+        manifest, path = build(options, lambda text: tell({"step": text}))
         made = _described(manifest, path)
     except (OSError, msgspec.DecodeError) as error:
-        _tell({"error": str(error)})
+        tell({"error": str(error)})
         return 2
     except EngineError as error:
-        _tell({"error": str(error), "field": error.field, "remedy": error.remedy})
+        tell({"error": str(error), "field": error.field, "remedy": error.remedy})
         return 2
-    _tell({"built": made})
+    tell({"built": made})
     return 0
 
 
@@ -160,11 +161,6 @@ def _described(manifest: Manifest, path: Path) -> Build:
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     return msgspec.structs.replace(build_of(manifest, checksum, path.stat().st_size), path=str(path))
-
-
-def _tell(message: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,11 @@ from dynamod.builds.errors import BuildError
 
 NAME = "dynamod"
 PACKAGES = ("dynamo", "dynamod", "dynamo_tui")
+CONTROL_PLANE = frozenset({"alembic", "click", "httpx", "pathspec", "psutil", "regex", "rich", "sqlalchemy", "textual"})
+"""Distributions that nothing under `dynamo` imports; a test holds that."""
+LLM = frozenset({"jinja2", "numpy", "tokenizers"})
+"""Those that `dynamo.llm` alone imports."""
+_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _STAMP = (1980, 1, 1, 0, 0, 0)
 _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<extra>[^'"]+)['"]""")
 
@@ -29,10 +34,16 @@ def file_name() -> str:
     return f"{NAME}-{distribution(NAME).version}-py3-none-any.whl"
 
 
-def requirements(extras: frozenset[str] = frozenset()) -> list[str]:
-    """What it needs itself, for the given extras too."""
+def requirements(extras: frozenset[str] = frozenset(), *, llm: bool = True) -> list[str]:
+    """What a replica needs of it, for the given extras too; `llm`: it uses `dynamo.llm`.
+
+    The control plane and the front ends run elsewhere: what they alone import would triple an image.
+    """
+    needless = CONTROL_PLANE if llm else CONTROL_PLANE | LLM
     lines = []
     for line in distribution(NAME).requires or ():
+        if _NAME.split(line, maxsplit=1)[0].lower() in needless:
+            continue
         wanted = _EXTRA.search(line)
         if wanted is None:
             lines.append(line)

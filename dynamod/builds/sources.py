@@ -101,6 +101,11 @@ def select(root: Path, rules: SourceRules) -> list[SourceFile]:
     return sorted(files, key=lambda one: one.path)
 
 
+def mention(root: Path, files: Sequence[SourceFile], words: bytes) -> bool:
+    """Do these bytes stand in any Python file?"""
+    return any(words in (root / one.path).read_bytes() for one in files if one.path.endswith(".py"))
+
+
 def _walk(root: Path, exclude: GitIgnoreSpec) -> Iterator[Path]:
     """Files that nothing ignores. Ignored folders are not entered: they may be huge."""
     waiting = [_Folder(root)]

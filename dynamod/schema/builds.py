@@ -27,6 +27,30 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     force: bool = False
 
 
+class ContainerizeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="containerize"):
+    """One `containerize` command line. `build` is an archive's file, or a tag that is kept in `builds_dir`.
+
+    `image` is the image's name, the build's tag by default; `gpu` None means as the graph asks.
+    """
+
+    build: str
+    builds_dir: str
+    image: str | None = None
+    base_image: str | None = None
+    gpu: bool | None = None
+    platform: str | None = None
+    ca: str | None = None
+    labels: dict[str, str] = {}
+    push: bool = False
+
+
+class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="push"):
+    """Push `image`; `source` is the local image where it has another name."""
+
+    image: str
+    source: str
+
+
 class BuiltService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One service, as far as people ask about it; the whole of it stands in the archive's `spec.json`."""
 

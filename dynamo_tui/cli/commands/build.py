@@ -6,14 +6,17 @@ import os
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dynamo_tui.cli import builds, targets
+from dynamo_tui.cli.commands.containerize import containerize, image_options, report
 from dynamo_tui.cli.output import print_json
 from dynamo_tui.cli.session import GlobalCommand, Session, say
 from dynamod.schema.builds import Build, BuildOptions
 from dynamod.schema.locations import default_state_dir, locations
+from dynamod.schema.references import is_archive
 
 
 class BuildCommand(targets.TargetCommand, GlobalCommand):
@@ -32,11 +35,15 @@ class BuildCommand(targets.TargetCommand, GlobalCommand):
 )
 @click.option("--working-dir", type=click.Path(file_okay=False, exists=True), help="The project; what is built.")
 @click.option("--python", "interpreter", default="", metavar="PATH", help="The interpreter that reads the graph.")
+@click.option("--containerize", "as_image", is_flag=True, help="Make a container image of it, too.")
+@click.option("--push", is_flag=True, help="Push that image.")
+@image_options
 @click.option("--label", "labels", metavar="K=V", multiple=True, callback=targets.key_value, help="A label of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def command(
     session: Session,
+    /,
     target: str,
     output_dir: str | None,
     tag: str | None,
@@ -46,11 +53,16 @@ def command(
     interpreter: str,
     labels: dict[str, str],
     overrides: tuple[str, ...],
+    as_image: bool,
+    push: bool,
+    **image: Any,
 ) -> None:
     """Make a build of the graph TARGET: its sources, its locked packages and its configuration in one archive.
 
     The daemon keeps it; where none runs, it is kept on this machine and the next daemon finds it.
     """
+    if push and not as_image:
+        raise click.UsageError("--push goes with --containerize")
     upload = builds.keeper_answers(session)
     keep_in = "" if upload or output_dir else str(locations(default_state_dir(os.environ)).builds_dir)
     with tempfile.TemporaryDirectory() if output_dir is None else nullcontext(output_dir) as output:
@@ -74,6 +86,9 @@ def command(
             kept, _ = builds.send(session, Path(made.path), force=force)
             made = kept if output_dir is None else made
     _report(session, made, kept=upload)
+    if as_image:
+        archive = made.path if is_archive(made.path) else made.tag
+        report(session, containerize(session, archive, labels=labels, push=push, **image))
 
 
 def _report(session: Session, build: Build, *, kept: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,29 @@ def test_requirements_come_from_the_project_and_from_this_package(tmp_path: Path
     wanted = lock.wanted(tmp_path).splitlines()
     assert wanted[0] == "requests  # why"
     assert not any("ai-dynamo" in line for line in wanted)
+
+
+def test_a_replica_does_not_pay_for_the_control_plane(tmp_path: Path) -> None:
+    def names(*, llm: bool) -> set[str]:
+        return {line.split(">")[0].lower() for line in lock.wanted(tmp_path, llm=llm).splitlines()}
+
+    assert {"msgspec", "pydantic", "fastapi"} <= names(llm=False) < names(llm=True)
+    assert names(llm=True) - names(llm=False) == own_wheel.LLM
+    assert not names(llm=True) & own_wheel.CONTROL_PLANE
+    sdk = Path(own_wheel.__file__).parents[2] / "sdk" / "dynamo"
+    imports = {
+        found.lower()
+        for path in sdk.rglob("*.py")
+        for found in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert not imports & own_wheel.CONTROL_PLANE
+    lean = {
+        found.lower()
+        for path in sdk.rglob("*.py")
+        if "llm" not in path.relative_to(sdk).parts
+        for found in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert not lean & own_wheel.LLM
 
 
 def test_an_unreadable_project_is_one_clear_error(tmp_path: Path) -> None:

@@ -1,0 +1,223 @@
+"""Container images of builds, made and pushed by a Docker engine through its SDK.
+
+Everything here blocks: call it in a thread, or in a process of its own. The engine is the one of the
+environment (`DOCKER_HOST`, `DOCKER_TLS_VERIFY`, …), credentials come from Docker's own store.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import socket
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from dynamod.builds import archive
+from dynamod.builds.archive import Archive
+from dynamod.builds.dockerfile import CA_FILE, dockerfile
+from dynamod.builds.errors import BuildError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+SILENCE_TIMEOUT_S = 3600
+"""A step may be silent for long: installing large packages prints nothing."""
+LABEL_DIGEST = "ai.dynamo.build.digest"
+LABEL_TAG = "ai.dynamo.build"
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
+)
+
+Step = Callable[[str], None]
+
+
+class ImageError(BuildError):
+    type = "image-error"
+
+
+class NoEngine(ImageError):
+    """No Docker engine answers, or the SDK is not installed."""
+
+    type = "no-docker-engine"
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """`name` is the image's name with its tag; `base` what it is made from (None: Python's official slim image).
+
+    `gpu` None: as the graph asks. `ca` is a file of certificates for the package index, used while building only.
+    """
+
+    name: str
+    base: str | None = None
+    gpu: bool | None = None
+    platform: str | None = None
+    ca: Path | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine holds. `size` in bytes, its base included."""
+
+    name: str
+    id: str
+    size: int
+
+
+def checked_image(name: str) -> str:
+    """`[registry/]name[:tag]`.
+
+    Raises:
+        ImageError: it is none.
+    """
+    if not _IMAGE.fullmatch(name):
+        raise ImageError(f"{name!r} is no name of an image", field="image", remedy="write [registry/]name[:tag]")
+    return name
+
+
+@contextmanager
+def engine() -> Iterator[DockerClient]:
+    """The Docker engine, once it has answered.
+
+    Raises:
+        NoEngine: it does not, or the SDK is missing.
+    """
+    try:
+        import docker
+    except ImportError:
+        raise NoEngine("the Docker SDK is not installed", remedy="pip install 'dynamod[docker]'") from None
+    from docker.errors import DockerException
+
+    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    nobody = NoEngine(f"no Docker engine answers at {address}", remedy="start one, or set DOCKER_HOST to one")
+    if address.startswith("unix://") and not _listens(address.removeprefix("unix://")):
+        raise nobody
+    try:
+        client = docker.from_env(timeout=SILENCE_TIMEOUT_S)  # it asks for the engine's version
+    except (DockerException, OSError):
+        raise nobody from None
+    try:
+        yield client
+    except OSError as error:
+        raise ImageError(f"the Docker engine broke off: {_first_line(error)}") from None
+    except DockerException as error:
+        raise ImageError(_first_line(error)) from None
+    finally:
+        client.close()
+
+
+def _listens(path: str) -> bool:
+    """Does somebody? The SDK, too, would find out, and leave its socket open."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def build_image(client: DockerClient, build: Archive, tree: Path, options: ImageOptions, step: Step) -> Image:
+    """Make the image of an unpacked build; `step` hears of every step, and of what it prints.
+
+    Raises:
+        ImageError: a step failed; the message ends with its own words.
+    """
+    manifest = build.manifest
+    arguments = {"BASE_IMAGE": options.base} if options.base is not None else {}
+    labels = {**manifest.labels, **options.labels, LABEL_TAG: manifest.tag, LABEL_DIGEST: manifest.digest}
+    text = dockerfile(build.spec, gpu=options.gpu, mounts=False)
+    with tempfile.TemporaryFile() as context:
+        _write_context(context, tree, text, options.ca)
+        context.seek(0)
+        messages = client.api.build(
+            fileobj=context,
+            custom_context=True,
+            dockerfile="Dockerfile",
+            tag=checked_image(options.name),
+            buildargs=arguments,
+            labels=labels,
+            platform=options.platform,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        _follow(messages, step)
+    made = client.images.get(options.name)
+    return Image(options.name, str(made.id), int(made.attrs["Size"]))
+
+
+def push_image(client: DockerClient, name: str, step: Step, *, source: str | None = None) -> None:
+    """Push an image; `source` is the local one where it has another name.
+
+    Raises:
+        ImageError: there is no such image, or the registry refuses it.
+    """
+    repository, tag = _split(checked_image(name))
+    if source is not None and source != name:
+        client.images.get(source).tag(repository, tag=tag)
+    else:
+        client.images.get(name)
+    _follow(client.api.push(repository, tag=tag, stream=True, decode=True), step)
+
+
+def _split(name: str) -> tuple[str, str]:
+    head, colon, tag = name.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (name, "latest")
+
+
+def _write_context(out: IO[bytes], tree: Path, text: str, ca: Path | None) -> None:
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        _add_bytes(tar, "Dockerfile", text.encode())
+        if ca is not None:
+            try:
+                _add_bytes(tar, CA_FILE, ca.read_bytes())
+            except OSError as error:
+                raise ImageError(f"cannot read {ca}: {error.strerror}", field="ca") from None
+        for name in (archive.LOCK, archive.WHEELS, archive.SOURCES):
+            tar.add(tree / name, arcname=name, filter=_plain)
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Owned by root and of one time, so that equal trees give equal layers; without byte code that runs left here."""
+    if "/__pycache__" in entry.name:
+        return None
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = archive.STAMP
+    return entry
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    entry.mtime = archive.STAMP
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _follow(messages: Iterable[Mapping[str, Any]], step: Step) -> None:
+    """Tell of all messages, to the end: the SDK closes its connection then."""
+    printed: list[str] = []
+    failure = ""
+    for message in messages:
+        if "error" in message:
+            failure = " ".join([*printed[-5:], str(message["error"]).strip()])
+        text = str(message.get("stream") or message.get("status") or "").strip()
+        if not text or message.get("progress"):
+            continue
+        if "stream" in message:
+            printed.append(text)
+        step(f"{text} {message['id']}" if "id" in message and "status" in message else text)
+    if failure:
+        raise ImageError(failure)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(getattr(error, "explanation", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

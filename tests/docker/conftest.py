@@ -1,0 +1,55 @@
+"""A real Docker engine, and a base image with Python that needs no registry.
+
+The engine is the one of the environment. Where none answers, and where the tools for tests are there (in
+`DYN_TEST_TOOLS`, or beside the checkout), they start one. Else every test here is skipped, and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+docker = pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'dynamod[docker]'")
+
+TOOLS = Path(os.environ.get("DYN_TEST_TOOLS") or Path(__file__).parents[3] / "shared" / "tools")
+BASE_IMAGE = os.environ.get("DYN_TEST_BASE_IMAGE", "dynamod/python-base:test")
+
+
+def _connect() -> docker.DockerClient:
+    client = docker.from_env(timeout=120)
+    client.ping()
+    return client
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """A client of the engine."""
+    try:
+        client = _connect()
+    except (docker.errors.DockerException, OSError) as error:
+        start = TOOLS / "docker" / "engine"
+        if not start.is_file():
+            pytest.skip(f"NO DOCKER ENGINE answers, and there is no {start} to start one: {error}")
+        started = subprocess.run([start, "--default"], capture_output=True, text=True, timeout=300, check=False)
+        if started.returncode != 0:
+            pytest.skip(f"NO DOCKER ENGINE can be started here: {started.stderr[-300:]}")
+        client = _connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: docker.DockerClient) -> str:
+    """An image with this Python, pip and a shell."""
+    try:
+        engine.images.get(BASE_IMAGE)
+    except docker.errors.ImageNotFound:
+        make = TOOLS / "docker" / "base-image"
+        if not make.is_file():
+            pytest.skip(f"there is no image {BASE_IMAGE}: name one with Python and pip in DYN_TEST_BASE_IMAGE")
+        subprocess.run([make, BASE_IMAGE], check=True, capture_output=True, timeout=300)
+    return BASE_IMAGE
