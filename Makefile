@@ -55,7 +55,7 @@ contracts: setup  ## who may import whom
 
 unit: setup  ## the tests alone
 	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not looks"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not looks and not docker"
 
 fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[fuzz]'
