@@ -24,7 +24,8 @@ Every error is one line that says what failed, on what, and what to do.
 - `--json` prints JSON (with `--watch` and `--follow` one object a line), `-o name` names alone, `-o wide` more columns.
 - Which daemon is meant: `--context NAME`, else `DYNAMOD_CONTEXT`, else `DYNAMOD_URL` with `DYNAMOD_TOKEN`, else the
   current context (`dynamoctl config use`), else this machine's. Where no daemon runs but a single `serve` does,
-  commands look at that one; `--context serve:PID` names one of several.
+  commands look at that one; `--context serve:PID` names one of several. What is submitted, planned or deployed goes
+  to the daemon, unless a `serve` is named.
 - `submit` and `demo` start a daemon when none answers on the local socket, and say so; `--no-start` forbids it.
 - Durations are written `90`, `30s`, `5m`, `1h30m`; times the same (that long ago) or `2026-01-31T08:00:00Z`.
 - Completion: `source <(dynamoctl completion bash)`, likewise `zsh` and `fish`.

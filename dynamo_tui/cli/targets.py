@@ -63,7 +63,9 @@ class TargetCommand(_WithOverrides):
 
 
 class TargetSessionCommand(_WithOverrides, SessionCommand):
-    """A command that takes a target and overrides, and talks to a daemon."""
+    """A command that takes a target and overrides, and talks to a daemon: a `serve` would forget the graph."""
+
+    attach = False
 
 
 def key_value(_: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -8,9 +10,11 @@ import pytest
 
 from dynamo_tui.cli.targets import take_overrides
 from dynamod.schema.graphs import GraphSubmit
+from dynamod.schema.locations import default_state_dir, locations
+from dynamod.schema.serve import ServeRegistration, registration_file
 from tests.unit.dynamo_tui import sample
 from tests.unit.dynamo_tui.cli.conftest import Dynamoctl
-from tests.unit.dynamo_tui.standin import StandIn
+from tests.unit.dynamo_tui.standin import StandIn, standin
 
 GRAPH = """
 from pydantic import BaseModel
@@ -92,3 +96,18 @@ def test_no_start_forbids_starting_a_daemon(dynamoctl: Dynamoctl, tmp_path: Path
     (tmp_path / "unit_graph.py").write_text(GRAPH)
     outcome = dynamoctl("submit", "unit_graph:Front", "--working-dir", str(tmp_path), "--no-start")
     assert outcome.code == 5
+
+
+def test_a_graph_is_not_given_to_a_serve_that_will_forget_it(dynamoctl: Dynamoctl, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "unit_graph.py").write_text(GRAPH)
+    with standin(home / "serve.sock") as serve:
+        registration = registration_file(locations(default_state_dir(os.environ)), os.getpid())
+        registration.parent.mkdir(parents=True)
+        record = ServeRegistration(
+            pid=os.getpid(), socket=str(serve.socket), project="default", graph="hello", target="m:C",
+            started_at=datetime.now(UTC),
+        )  # fmt: skip
+        registration.write_bytes(msgspec.json.encode(record))
+        outcome = dynamoctl("submit", "unit_graph:Front", "--working-dir", str(tmp_path), "--no-start")
+        assert outcome.code == 5
+        assert serve.asked == []

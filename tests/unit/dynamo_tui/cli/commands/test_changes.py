@@ -132,7 +132,7 @@ def test_plan_shows_causes_and_answers_by_its_exit_code(
     from dynamo_tui.cli.targets import Source
 
     spec = GraphSpec(name="hello", target="m:C", entry="C", services=(ServiceSpec(name="C", target="m:C"),))
-    monkeypatch.setattr(Source, "_inspect", lambda _: spec)
+    monkeypatch.setattr(Source, "spec", lambda _: spec)
     local.answer("POST /v1/plans", PLAN)
     outcome = dynamoctl("plan", "m:C")
     assert outcome.code == 1
