@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -36,12 +37,29 @@ def test_a_file_in_its_place(tmp_path: Path) -> None:
     assert check_directory(locations(tmp_path / "state" / "below")).verdict is Verdict.FAIL
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_directory_without_permission(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    found = check_directory(locations(tmp_path / "closed" / "state"))
-    assert (found.verdict, "cannot be made" in found.what) == (Verdict.FAIL, True)
-    assert check_directory(locations(tmp_path / "closed")).verdict is Verdict.FAIL
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from dynamod.doctor.state import check_directory
+from dynamod.schema import locations
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for place in sys.argv[1:]:
+    found = check_directory(locations(Path(place)))
+    print(found.verdict.value, found.what, sep=": ")
+"""
+
+
+def test_a_directory_without_permission() -> None:
+    with tempfile.TemporaryDirectory(prefix="dyn-") as made:
+        closed = Path(made)
+        closed.chmod(0o555)
+        command = [sys.executable, "-c", AS_NOBODY, str(closed / "state"), str(closed)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        closed.chmod(0o700)
+    to_be_made, there = done.stdout.splitlines()
+    assert to_be_made == f"fail: {closed}/state does not exist and cannot be made in {closed}"
+    assert there.startswith("fail: ")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
