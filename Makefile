@@ -55,7 +55,7 @@ contracts: setup  ## who may import whom
 
 unit: setup  ## the tests alone
 	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not looks and not docker"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not docker"
 
 fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[fuzz]'
@@ -88,5 +88,5 @@ clean:  ## remove what was built here
 pictures: setup  ## draw the pictures of docs/ from a replayed recording
 	$(BIN)/python docs/pictures/make.py
 
-looks: setup  ## compare the dashboard with its stored pictures; needs a quiet machine, for it compares what is on screen after a set time
-	$(BIN)/pytest -n 0 -m looks tests/unit/dynamo_tui/tui/test_looks.py
+looks: setup  ## compare the dashboard with its stored pictures (a part of make test)
+	$(BIN)/pytest -n 2 tests/unit/dynamo_tui/tui/test_looks.py

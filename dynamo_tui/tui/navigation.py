@@ -56,13 +56,13 @@ class Navigation(Changes):
 
     async def open_tab(self) -> None:
         deck = Deck()
+        await self.screen_stack[0].query_one("#decks", Vertical).mount(deck)
+        await deck.add(GraphsView())
         if self.decks:
             self.deck.hide()
         self.decks.append(deck)
         self._tab = len(self.decks) - 1
-        deck.add_class("-current")
-        await self.screen_stack[0].query_one("#decks", Vertical).mount(deck)
-        await deck.add(GraphsView())
+        deck.show()
         self.show_frame()
 
     async def action_new_tab(self) -> None:

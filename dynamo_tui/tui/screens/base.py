@@ -95,7 +95,7 @@ class View(Widget):
     def hidden(self) -> None:
         """The page is covered: what is not shown is not asked for."""
         self.is_shown = False
-        self.workers.cancel_group(self, FEEDS)
+        self.workers.cancel_node(self)
 
     def forget(self) -> None:
         """Drop what is held beside the store: the clock was set to another time."""

@@ -139,8 +139,9 @@ class LogsView(View):
 
     def _draw(self) -> None:
         self._draw_due = False
-        self.log_view.lines_added()
-        self._show_status()
+        if self.is_shown:
+            self.log_view.lines_added()
+            self._show_status()
 
     def _restart(self) -> None:
         """Ask anew, with another filter."""
@@ -210,10 +211,13 @@ class LogsView(View):
     def update_view(self, changed: frozenset[Topic]) -> None:
         del changed
         self._names.clear()
+        self.log_view.lines_added()
         self._show_status()
 
     @on(LogView.StateChanged)
     def _show_status(self) -> None:
+        if not self.is_shown:
+            return
         view = self.log_view
         line: list[Run] = [(" ● following", Tone.OK) if view.following else (" ‖ paused (f follows)", Tone.WARN)]
         line.append((f"  {view.place}", Tone.TEXT))

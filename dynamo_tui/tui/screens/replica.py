@@ -141,6 +141,8 @@ class ReplicaView(View):
         self._show()
 
     def _show(self) -> None:
+        if not self.is_shown:
+            return  # a call that was put off until after the page had gone
         facts = self.query_one("#facts", Lines)
         room = max(20, self.query_one("#facts-scroll").size.width - LABEL_WIDTH - 3)
         facts.set_lines([line for fact in self._facts() for line in _wrapped(fact, room)])

@@ -41,10 +41,10 @@ class Deck(Horizontal):
     async def add(self, *views: View) -> None:
         """A further pane, with the keyboard."""
         pane = Pane()
-        self.panes.append(pane)
         await self.mount(pane)
-        self._activate(len(self.panes) - 1)
         await pane.reset(*views)
+        self.panes.append(pane)
+        self._activate(len(self.panes) - 1)
 
     async def close_pane(self) -> bool:
         """Close the active pane; False where it is the only one."""

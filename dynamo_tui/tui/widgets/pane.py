@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from textual.containers import Container
 
 from dynamo_tui.tui.screens.base import View
@@ -17,53 +19,58 @@ class Pane(Container):
     def __init__(self) -> None:
         super().__init__()
         self.stack: list[View] = []
+        self._on_screen = True
+        # One step at a time: two keys in quick succession must not leave two pages on top.
+        self._turn = asyncio.Lock()
 
     @property
     def view(self) -> View:
         return self.stack[-1]
 
-    async def push(self, view: View) -> None:
-        """Put a page on top."""
-        if self.stack:
-            self._bury(self.view)
-        self.stack.append(view)
-        await self.mount(view)
-        self._reveal(view)
-
     async def go(self, view: View) -> None:
         """Show that page: back to it where it lies in the stack, on top of the stack otherwise."""
-        known = next((v for v in self.stack if v.identity == view.identity), None)
-        if known is None:
-            await self.push(view)
-            return
-        above = self.stack[self.stack.index(known) + 1 :]
-        if not above:
-            return
-        self._bury(self.view)
-        self.stack = self.stack[: len(self.stack) - len(above)]
-        self._reveal(known)
-        for old in above:
-            await old.remove()
+        async with self._turn:
+            known = next((i for i, v in enumerate(self.stack) if v.identity == view.identity), None)
+            if known is None:
+                await self._push(view)
+            else:
+                await self._cut(known + 1)
 
     async def pop(self) -> bool:
         """Back to the page below; False at the lowest."""
-        if len(self.stack) < 2:
-            return False
-        top = self.stack.pop()
-        self._bury(top)
-        self._reveal(self.view)
-        await top.remove()
-        return True
+        async with self._turn:
+            if len(self.stack) < 2:
+                return False
+            await self._cut(len(self.stack) - 1)
+            return True
 
     async def reset(self, *views: View) -> None:
         """Replace the whole stack."""
-        old, self.stack = self.stack, []
-        for view in old:
-            self._bury(view)
-        for view in views:
-            await self.push(view)
-        for view in old:
-            await view.remove()
+        async with self._turn:
+            await self.mount_all(views)
+            old, self.stack = self.stack, list(views)
+            for view in old:
+                self._bury(view)
+            self._reveal(self.view)
+            await self.remove_children(old)
+
+    async def _push(self, view: View) -> None:
+        # It joins the stack when its widgets are there, for whatever is on the stack is drawn at every change.
+        await self.mount(view)
+        if self.stack:
+            self._bury(self.view)
+        self.stack.append(view)
+        self._reveal(view)
+
+    async def _cut(self, length: int) -> None:
+        """Drop the pages above the lowest `length`."""
+        above = self.stack[length:]
+        if not above:
+            return
+        self._bury(self.view)
+        del self.stack[length:]
+        self._reveal(self.view)
+        await self.remove_children(above)
 
     def _bury(self, view: View) -> None:
         view.remove_class("-top")
@@ -71,13 +78,18 @@ class Pane(Container):
 
     def _reveal(self, view: View) -> None:
         view.add_class("-top")
-        view.shown()
-        view.focus_main()
+        if self._on_screen:
+            view.shown()
+            view.focus_main()
 
     def suspend(self) -> None:
         """Nothing of this pane is on screen."""
-        self.view.hidden()
+        self._on_screen = False
+        if self.stack:
+            self.view.hidden()
 
     def resume(self) -> None:
-        self.view.shown()
-        self.view.focus_main()
+        self._on_screen = True
+        if self.stack:
+            self.view.shown()
+            self.view.focus_main()

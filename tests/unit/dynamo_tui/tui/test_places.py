@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from dynamo_tui.tui.screens.events import EventsView
 from dynamo_tui.tui.screens.graph import GraphView
 from dynamo_tui.tui.screens.graphs import GraphsView
 from dynamo_tui.tui.screens.kv import KvView
+from dynamo_tui.tui.screens.metrics import MetricsView
 from dynamo_tui.tui.settings import Settings, SettingsError, load_settings
-from tests.unit.dynamo_tui.tui.conftest import dashboard, screen_text, until
+from dynamo_tui.tui.store import GraphKey, Topic
+from tests.unit.dynamo_tui.tui.conftest import DEADLINE_S, dashboard, screen_text, until
 from tests.unit.dynamo_tui.tui.stand_in import StandIn
 
 
@@ -100,3 +103,22 @@ def test_a_wrong_settings_file_names_the_place(tmp_path: Path) -> None:
     path.write_text('[themes.x]\nprimary = "#fff"\ncolour = "red"\n')
     with pytest.raises(SettingsError, match=r"dashboard.toml: .*colour"):
         load_settings(path)
+
+
+async def test_pages_opened_in_one_breath_leave_one_on_top_and_may_be_drawn_meanwhile(
+    daemon: StandIn, socket_path: Path
+) -> None:
+    async with dashboard(socket_path, size=(120, 40)) as pilot:
+        app = pilot.app
+        key = GraphKey("default", "agg_router")
+        await until(pilot, lambda: "agg_router" in screen_text(pilot))
+        app.open_replica(key, next(iter(daemon.replicas)))
+        app.open_kv(key)
+        app.open_metrics(key)
+        async with asyncio.timeout(DEADLINE_S):
+            while not isinstance(app.view, MetricsView):  # data arrives at every step of it
+                app._show(frozenset(Topic))
+                await asyncio.sleep(0)
+        await until(pilot, lambda: "Frontend requests/s" in screen_text(pilot))
+        assert list(app.query("View.-top")) == [app.view]
+        assert [v.is_shown for v in app.pane.stack] == [False, False, False, True]
