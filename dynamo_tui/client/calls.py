@@ -7,7 +7,7 @@ since the epoch.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -254,9 +254,10 @@ def metrics(
     since: float | None = None,
     until: float | None = None,
     step: float | None = None,
+    by: Literal["replica", "service"] | None = None,
     project: str = DEFAULT_PROJECT,
 ) -> Call[list[Series]]:
-    """One metric over time. `step`: seconds between points."""
+    """One metric over time. `step`: seconds between points; `by`: a series of each replica (the default) or service."""
     query: Query = {
         "project": project,
         "name": name,
@@ -265,6 +266,7 @@ def metrics(
         "since": since,
         "until": until,
         "step": step,
+        "by": by,
     }
     return Call("GET", f"/v1/graphs/{path_part(graph)}/metrics", list[Series], query=query)
 

@@ -16,14 +16,17 @@ from dynamo_tui.client import calls, streams
 from dynamo_tui.client.errors import ClientError, Gone
 from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.resume import ConnectionState, Resumption
+from dynamo_tui.tui.rate_history import NAMES, past_rates
 from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, Link, Store
-from dynamod.schema import KvDecision, KvSnapshot, Page
+from dynamod.schema import KvDecision, KvSnapshot, Page, Series
 
 T = TypeVar("T")
 
 PAGE = 1_000
 PAST_EVENTS = 300
+RATES_PAST_S = 3_600.0
+RATES_STEP_S = 5.0
 HISTORY_S = 600.0
 HISTORY_STEP_S = 5.0
 KV_WINDOW_S = 60.0
@@ -39,6 +42,7 @@ class Connection:
         self.store = store
         self.now = now
         self._live = live
+        self._with_past: set[GraphKey] = set()
 
     @property
     def name(self) -> str:
@@ -109,9 +113,34 @@ class Connection:
         self.store.add_past_events(page.items)
 
     async def rates(self, key: GraphKey) -> None:
-        """What the services of a graph do, at most once a second."""
+        """What the services of a graph do, at most once a second; what is retained of it first."""
+        if key not in self._with_past:
+            await self._rates_history(key)
         async for rates in self._feed(streams.rates(key.name, project=key.project)):
             self.store.apply_rates(key, rates, self.now())
+
+    async def _rates_history(self, key: GraphKey) -> None:
+        """Fetch the services' figures from before the dashboard was opened, once for each graph."""
+        until = self.now()
+        series: list[Series] = []
+        try:
+            names = await self.client.send(calls.metric_names(key.name, project=key.project))
+            for name in NAMES.intersection(names):
+                call = calls.metrics(
+                    key.name,
+                    name,
+                    since=until - RATES_PAST_S,
+                    until=until,
+                    step=RATES_STEP_S,
+                    by="service",
+                    project=key.project,
+                )
+                found = await self.client.send(call)
+                series += found
+        except ClientError:
+            return  # no past; the live feed starts one
+        self._with_past.add(key)
+        self.store.merge_rates_history(key, past_rates(series))
 
     async def kv(self, key: GraphKey) -> None:
         """A graph's KV routing: retained history first, then live."""

@@ -7,14 +7,14 @@ at most twice a second and hands to the views on screen.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
-from dynamo_tui.tui.history import Track
+from dynamo_tui.tui.history import Point, Track
 from dynamod.schema import (
     Action,
     DaemonInfo,
@@ -187,6 +187,12 @@ class Store:
                 if value is None:
                     continue
                 self.rate_track(key, rate_key, name).add(t, value)
+        self.touch(Topic.RATES)
+
+    def merge_rates_history(self, key: GraphKey, past: Mapping[tuple[str, str], Iterable[Point]]) -> None:
+        """Put retained figures, by service and field, in front of what is held."""
+        for (service, name), points in past.items():
+            self.rate_track(key, (service, None), name).prepend(points)
         self.touch(Topic.RATES)
 
     def rate_track(self, key: GraphKey, rate_key: RateKey, name: str) -> Track:

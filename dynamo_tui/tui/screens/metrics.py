@@ -22,7 +22,7 @@ from dynamo_tui.tui.widgets.chart import Chart, Curve, Range
 from dynamo_tui.tui.widgets.paint import Lines
 from dynamo_tui.tui.widgets.table import Column, Table
 
-WINDOWS_S = (60.0, 300.0, 900.0, 1800.0)
+WINDOWS_S = (60.0, 300.0, 900.0, 1800.0, 3600.0)
 TREND_WIDTH = 20
 
 

@@ -97,6 +97,8 @@ class StandIn:
             "/v1/events": self._past_events,
             "/v1/gpus": lambda r: answer(world.gpus()),
             "/v1/graphs/{graph}/logs": self._logs,
+            "/v1/graphs/{graph}/metrics/names": lambda r: answer(sorted(world.past_metrics())),
+            "/v1/graphs/{graph}/metrics": lambda r: answer(world.past_metrics()[r.query_params["name"]]),
             "/v1/graphs/{graph}/kv/series": lambda r: answer(
                 kv_world.kv_series(r.query_params.get("worker")) if self._has_kv(r) else []
             ),

@@ -23,6 +23,7 @@ from dynamod.schema import (
     Replica,
     ReplicaState,
     Revision,
+    Series,
     ServiceRates,
     ServiceStatus,
     Why,
@@ -178,6 +179,27 @@ def rates(graph: Graph, phase: float = 0.0) -> list[ServiceRates]:
                 )
             )
     return out
+
+
+def past_metrics() -> dict[str, list[Series]]:
+    """The last ten minutes of the router graph's Frontend, as the daemon retains them."""
+    times = [NOW - 600 + 5 * n for n in range(120)]
+
+    def series(name: str, scale: float, **labels: str) -> Series:
+        points: list[tuple[float, float | None]] = [(t, scale * (2 + math.sin(t / 60))) for t in times]
+        return Series(name=name, labels={"service": "Frontend", **labels}, points=points)
+
+    return {
+        "dynamo_http_requests_total": [
+            series("dynamo_http_requests_total", 5.0, status="200"),
+            series("dynamo_http_requests_total", 0.1, status="500"),
+        ],
+        "dynamo_http_duration_seconds": [
+            series("dynamo_http_duration_seconds", 0.01 * (1 + float(q)), quantile=q) for q in ("0.5", "0.95", "0.99")
+        ],
+        "process_resident_memory_bytes": [series("process_resident_memory_bytes", 100e6)],
+        "of_no_page": [series("of_no_page", 1.0)],
+    }
 
 
 def log_line(number: int, t: float, graph: str = "agg_router", index: int | None = None) -> LogLine:
