@@ -55,7 +55,7 @@ contracts: setup  ## who may import whom
 
 unit: setup  ## the tests alone
 	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not docker"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not docker and not kube"
 
 fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[fuzz]'
@@ -68,6 +68,9 @@ chaos: setup  ## kill the daemon a hundred times under change, and look for what
 
 test-docker: setup  ## images and containers on a real Docker engine; says so where none can be
 	$(BIN)/pytest -q -rs -m docker tests/docker
+
+test-kube: setup  ## graphs on a real cluster: KUBECONFIG, or the one that the tools of DYN_TEST_TOOLS start
+	$(BIN)/pytest -q -m kube tests/kube -rs
 
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py

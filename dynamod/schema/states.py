@@ -75,6 +75,8 @@ class Reason(StrEnum):
     DRAINING = "draining"
     GPU_UNAVAILABLE = "gpu_unavailable"
     IMAGE_UNAVAILABLE = "image_unavailable"
+    UNSCHEDULABLE = "unschedulable"  # no node of the cluster takes it; the message has the scheduler's own words
+    EVICTED = "evicted"  # its node or whoever runs the cluster moved it away
     FORBIDDEN = "forbidden"
     CONFLICT = "conflict"
     DISK_FULL = "disk_full"
