@@ -64,6 +64,7 @@ class Dashboard(Navigation):
         Binding("5", "panel('metrics')", "Metrics", show=False, id="app.metrics"),
         Binding("6", "panel('gpus')", "GPUs", show=False, id="app.gpus"),
         Binding("7", "panel('events')", "Events", show=False, id="app.events"),
+        Binding("8", "panel('builds')", "Builds", show=False, id="app.builds"),
         Binding("s", "scale", "Scale", id="app.scale"),
         Binding("r", "restart", "Restart", id="app.restart"),
         Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),

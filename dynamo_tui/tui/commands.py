@@ -143,6 +143,7 @@ _TABLE = [
     ),
     Command("gpus", "GPUs: claimed, granted, held", lambda app, _: app.action_panel("gpus")),
     Command("events", "what happened, by whom, why", lambda app, _: app.action_panel("events")),
+    Command("builds", "builds that the daemon keeps", lambda app, _: app.action_panel("builds")),
     Command(
         "scale SERVICE=N",
         "set how many replicas a service has",

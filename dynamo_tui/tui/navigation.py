@@ -148,6 +148,11 @@ class Navigation(Changes):
 
                 self.go(EventsView())
                 return
+            case "builds":
+                from dynamo_tui.tui.screens.builds import BuildsView
+
+                self.go(BuildsView())
+                return
         key = self.view.graph_key or next(iter(sorted(self.store.graphs)), None)
         if key is None:
             self.notify("there is no graph yet")

@@ -9,9 +9,11 @@ from typing import Any
 from dynamo_tui.client import calls
 from dynamo_tui.client.contexts import LOCAL
 from dynamo_tui.client.exchange import Call
+from dynamo_tui.tui import figures
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Store
 from dynamod.schema import GraphState, ReplicaState
+from dynamod.schema.builds import Build
 
 
 class NotPossible(Exception):
@@ -37,9 +39,9 @@ class Operations:
         self.store = store
         self.context = context
 
-    def _command(self, key: GraphKey, *words: str) -> str:
+    def _command(self, key: GraphKey | None, *words: str) -> str:
         parts = ["dynamoctl", *words]
-        if key.project != "default":
+        if key is not None and key.project != "default":
             parts += ["--project", key.project]
         if self.context != LOCAL:
             parts += ["--context", self.context]
@@ -174,6 +176,26 @@ class Operations:
             self._command(key, *words),
             calls.rollback(key.name, to=to, project=key.project),
             f"{key} is being rolled back",
+        )
+
+    def remove_build(self, build: Build) -> Operation:
+        """Forget a build's tag.
+
+        Raises:
+            NotPossible: a graph needs it.
+        """
+        if build.used_by:
+            raise NotPossible(f"{build.tag} is used by {', '.join(build.used_by)}")
+        return Operation(
+            f"Remove the build {build.tag}",
+            (
+                f"forgets the tag, and its archive of {figures.memory(build.size)} unless another tag names it",
+                "it cannot be submitted any more",
+            ),
+            self._command(None, "builds", "rm", build.tag),
+            calls.remove_build(build.tag),
+            f"{build.tag} is removed",
+            harmful=True,
         )
 
 

@@ -22,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from dynamod.schema import Event, Graph, LogLine, Page, Problem, Replica
+from dynamod.schema.builds import Build
 from tests.unit.dynamo_tui.tui import kv_world, world
 
 HEADERS = {"Dynamod-API-Version": "1"}
@@ -40,6 +41,7 @@ class StandIn:
         self.replicas: dict[str, Replica] = {r.id: r for r in world.REPLICAS}
         self.events: list[Event] = world.events()
         self.lines: list[LogLine] = [world.log_line(n, world.NOW - 40 + n * 0.2) for n in range(200)]
+        self.builds: list[Build] = world.builds()
         self.lines_per_s = 0.0
         self.decisions = 40
         self.requests: list[tuple[str, str, bytes]] = []
@@ -95,6 +97,7 @@ class StandIn:
             "/v1/replicas": lambda r: answer(Page(items=list(self.replicas.values()))),
             "/v1/replicas/{id}/why": lambda r: answer(world.why(self.replicas[r.path_params["id"]])),
             "/v1/events": self._past_events,
+            "/v1/builds": lambda r: answer(Page(items=self.builds)),
             "/v1/gpus": lambda r: answer(world.gpus()),
             "/v1/graphs/{graph}/logs": self._logs,
             "/v1/graphs/{graph}/metrics/names": lambda r: answer(sorted(world.past_metrics())),

@@ -32,6 +32,7 @@ PAGES: dict[str, tuple[list[str], str]] = {
     "replica": (["1", "wait:degraded", "home", "enter", "wait:Backend-1", "tab", "enter"], "placed"),
     "gpus": (["6"], "foreign"),
     "events": (["7"], "scaled up"),
+    "builds": (["8"], "2 services"),
     "help": (["question_mark"], "Keys and commands"),
     "confirm": (["escape", "1", "wait:degraded", "end", "x"], "dynamoctl stop"),
 }

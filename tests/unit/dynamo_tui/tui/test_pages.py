@@ -6,6 +6,8 @@ from pathlib import Path
 
 from dynamo_tui.tui.screens.graph import GraphView
 from dynamo_tui.tui.screens.replica import ReplicaView
+from dynamod.schema import Action, Event
+from tests.unit.dynamo_tui.tui import world
 from tests.unit.dynamo_tui.tui.conftest import dashboard, screen_text, until
 from tests.unit.dynamo_tui.tui.stand_in import StandIn
 
@@ -73,3 +75,30 @@ async def test_metrics_compare_zoom_and_cursor(daemon: StandIn, socket_path: Pat
         await until(pilot, lambda: "at 14:13:" in screen_text(pilot))
         await pilot.press("a")
         await until(pilot, lambda: pilot.app.view.with_replicas)
+
+
+async def test_builds_are_listed_shown_and_removed_when_nothing_needs_them(daemon: StandIn, socket_path: Path) -> None:
+    async with dashboard(socket_path, size=(120, 40)) as pilot:
+        await until(pilot, lambda: "agg_router" in screen_text(pilot))
+        await pilot.press("8")
+        await until(pilot, lambda: "agg_router:2" in screen_text(pilot) and "2 packages" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "msgspec                         0.19.0" in text
+        assert "graphs.agg_router:Frontend" in text
+        assert "23 of" in text
+        await pilot.press("D")
+        await until(pilot, lambda: "is used by default/agg_router" in screen_text(pilot))
+        await pilot.press("down", "D")
+        await until(pilot, lambda: "dynamoctl builds rm agg_router:1" in screen_text(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: ("DELETE", "/v1/builds/agg_router:1", b"") in daemon.requests)
+
+
+async def test_builds_are_fetched_again_when_one_comes_or_goes(daemon: StandIn, socket_path: Path) -> None:
+    async with dashboard(socket_path, size=(120, 40)) as pilot:
+        await until(pilot, lambda: "agg_router" in screen_text(pilot))
+        await pilot.press("8")
+        await until(pilot, lambda: "agg_router:1" in screen_text(pilot))
+        del daemon.builds[1]
+        await daemon.emit(Event(seq=1_000, at=world.at(0), actor="cli", action=Action.BUILD_REMOVED))
+        await until(pilot, lambda: "agg_router:1" not in screen_text(pilot))

@@ -28,6 +28,7 @@ from dynamod.schema import (
     ServiceStatus,
     Why,
 )
+from dynamod.schema.builds import Build, BuiltService, Package
 
 NOW = 1_790_000_000.0
 """The world's clock where it has to stand still."""
@@ -310,6 +311,39 @@ def why(one: Replica) -> Why:
         events=[],
         log_tail=["Traceback (most recent call last):", "RuntimeError: no route to the model store"],
     )
+
+
+def builds() -> list[Build]:
+    """One that a graph runs from, and an older one that none does."""
+
+    def build(version: str, ago: float, used_by: list[str]) -> Build:
+        return Build(
+            tag=f"agg_router:{version}",
+            name="agg_router",
+            version=version,
+            digest="6f1e" * 16,
+            sha256="0a9c" * 16,
+            size=41_300,
+            created_at=at(ago + 60),
+            stored_at=at(ago),
+            service="Frontend",
+            entry="graphs.agg_router:Frontend",
+            graph="agg_router",
+            python_version="3.11.9",
+            sdk_version="1.0.0",
+            labels={"team": "serving"},
+            services=[
+                BuiltService(name="Frontend", service="Frontend", endpoints=["chat"], dependencies=["Processor"]),
+                BuiltService(name="VllmWorker", service="VllmWorker", workers=4, resources={"gpu": 1}),
+            ],
+            packages=[Package(name="msgspec", version="0.19.0"), Package(name="uvicorn", version="0.34.0")],
+            files=23,
+            source_bytes=96_000,
+            path="/var/lib/dynamod/builds/agg_router.tar.gz",
+            used_by=used_by,
+        )
+
+    return [build("2", 3_600.0, ["default/agg_router"]), build("1", 90_000.0, [])]
 
 
 def revisions() -> list[Revision]:
