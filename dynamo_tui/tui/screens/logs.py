@@ -263,9 +263,7 @@ class LogsView(View):
         self._restart()
 
     def action_times(self) -> None:
-        self.log_view.show_time = not self.log_view.show_time
-        self.log_view.toggle_wrap()
-        self.log_view.toggle_wrap()
+        self.log_view.toggle_time()
 
     def action_find(self) -> None:
         self.dashboard.ask("find", self._find, hint="a regular expression; n and N go to the next and previous match")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -20,12 +21,28 @@ from dynamo_tui.tui.widgets.paint import palette_of
 from dynamod.schema import LogGap, LogLine
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
+_OWN_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) ")
+"""How lines of `dynamo.runtime.logging` begin."""
+SAME_TIME_S = 1.0
+"""A line's own time within so much of the time at which it was read is the same time, said twice."""
 SIDE_STEP = 8
 
 
 def plain(text: str) -> str:
     """The text without escape sequences and control characters, which would draw outside their line."""
     return _CONTROL.sub("", text.expandtabs(4))
+
+
+def without_own_time(text: str, t: float) -> str:
+    """The text without the time stamp that it begins with, where that says the same as `t`."""
+    match = _OWN_TIME.match(text)
+    if match is None:
+        return text
+    try:
+        own = datetime.fromisoformat(match.group(1)).timestamp()
+    except ValueError:
+        return text  # looks like a time, and is none
+    return text[match.end() :] if abs(own - t) <= SAME_TIME_S else text
 
 
 class LogView(Widget, can_focus=True):
@@ -144,7 +161,7 @@ class LogView(Widget, can_focus=True):
         """A line as it is copied and saved: time, source and text."""
         if isinstance(entry, LogGap):
             return f"… {count(entry.skipped)} lines skipped"
-        return f"{precise_clock(entry.t)} {self.label(entry)} {plain(entry.text)}"
+        return f"{precise_clock(entry.t)} {self.label(entry)} {without_own_time(plain(entry.text), entry.t)}"
 
     # -- moving ---------------------------------------------------------------------------------------------
 
@@ -201,6 +218,10 @@ class LogView(Widget, can_focus=True):
     def on_resize(self) -> None:
         self._rows = None
 
+    def toggle_time(self) -> None:
+        self.show_time = not self.show_time
+        self._changed()
+
     def toggle_wrap(self) -> None:
         self.wrap = not self.wrap
         self._left = 0
@@ -248,8 +269,12 @@ class LogView(Widget, can_focus=True):
 
     def _breaks(self, entry: Entry) -> list[int]:
         room = max(8, self.size.width - self._lead())
-        length = len(plain(entry.text)) if isinstance(entry, LogLine) else 1
+        length = len(self._shown_text(entry)) if isinstance(entry, LogLine) else 1
         return list(range(0, max(1, length), room))
+
+    def _shown_text(self, entry: LogLine) -> str:
+        text = plain(entry.text)
+        return without_own_time(text, entry.t) if self.show_time else text
 
     def _tone_of(self, source: str) -> Tone:
         tone = self._tones.get(source)
@@ -284,7 +309,7 @@ class LogView(Widget, can_focus=True):
         if self.show_source:
             shown = source.ljust(self._source_width) if first else " " * self._source_width
             segments += [Segment(shown, base + palette[tone]), Segment("│ ", base + palette[Tone.MUTED])]
-        text = plain(entry.text)
+        text = self._shown_text(entry)
         if self.wrap:
             text = text[start : start + max(8, width - self._lead())]
         elif self._left:

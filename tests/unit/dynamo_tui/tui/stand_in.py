@@ -228,6 +228,8 @@ class StandIn:
             return Response(msgspec.json.encode(self.refuse), self.refuse.status, HEADERS, "application/problem+json")
         if request.method == "DELETE":
             return Response(status_code=204, headers=HEADERS)
+        if request.url.path == "/v1/plans":
+            return answer(world.PLAN)
         parts = request.url.path.strip("/").split("/")
         name = parts[2] if len(parts) > 2 and parts[2] in self.graphs else next(iter(self.graphs))
         return answer(self.graphs[name])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dynamo_tui.tui.dialogs.confirm import Confirm
+from dynamo_tui.tui.dialogs.confirm import Confirm, Report
 from dynamo_tui.tui.dialogs.keys import Help
 from dynamo_tui.tui.operations import NotPossible, Operations
 from dynamo_tui.tui.screens.events import EventsView
@@ -159,3 +159,34 @@ async def test_the_palette_offers_actions(daemon: StandIn, socket_path: Path) ->
         await until(pilot, lambda: "the KV router" in screen_text(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.view, KvView))
+
+
+async def test_submit_shows_the_plan_and_applies_it_when_told_to(
+    daemon: StandIn, socket_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "one_service.py").write_text(
+        "from dynamo.sdk import service, endpoint\n\n\n"
+        "@service\nclass Only:\n    @endpoint()\n    async def say(self, text: str):\n        yield text\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    async with dashboard(socket_path, size=(120, 36)) as pilot:
+        await until(pilot, lambda: "agg_router" in screen_text(pilot))
+        await pilot.press("colon", *"submit one_service:Only --name tiny", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Report))
+        assert [r[:2] for r in daemon.requests] == [("POST", "/v1/plans")]
+        asked = json.loads(daemon.requests[0][2])["submit"]
+        assert asked["name"] == "tiny"
+        assert [s["name"] for s in asked["spec"]["services"]] == ["Only"]
+        assert "dynamoctl submit one_service:Only --name tiny" in screen_text(pilot)
+        await pilot.press("y")
+        await until(pilot, lambda: ("POST", "/v1/plans/p1/apply") in [r[:2] for r in daemon.requests])
+
+
+async def test_a_submit_that_cannot_be_understood_or_inspected_says_so(daemon: StandIn, socket_path: Path) -> None:
+    async with dashboard(socket_path, size=(120, 36)) as pilot:
+        await until(pilot, lambda: "agg_router" in screen_text(pilot))
+        await pilot.press("colon", *"submit a:B --nonsense", "enter")
+        await until(pilot, lambda: "No such option" in screen_text(pilot))
+        await pilot.press("colon", *"submit no_such_module:B", "enter")
+        await until(pilot, lambda: "no_such_module" in screen_text(pilot) and ":submit" in screen_text(pilot))
+        assert daemon.requests == []

@@ -122,3 +122,13 @@ async def test_pages_opened_in_one_breath_leave_one_on_top_and_may_be_drawn_mean
         await until(pilot, lambda: "Frontend requests/s" in screen_text(pilot))
         assert list(app.query("View.-top")) == [app.view]
         assert [v.is_shown for v in app.pane.stack] == [False, False, False, True]
+
+
+async def test_the_theme_command_changes_the_colours_and_names_the_themes(daemon: StandIn, socket_path: Path) -> None:
+    async with dashboard(socket_path) as pilot:
+        await until(pilot, lambda: "agg_router" in screen_text(pilot))
+        await pilot.press("colon", *"theme gruvb", "tab", "enter")
+        await until(pilot, lambda: pilot.app.theme == "gruvbox")
+        await pilot.press("colon", *"theme nonsense", "enter")
+        await until(pilot, lambda: "themes: " in screen_text(pilot))
+        assert pilot.app.theme == "gruvbox"

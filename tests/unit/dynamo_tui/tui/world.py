@@ -19,6 +19,9 @@ from dynamod.schema import (
     Graph,
     GraphState,
     LogLine,
+    OperationKind,
+    Plan,
+    PlanOperation,
     Reason,
     Replica,
     ReplicaState,
@@ -94,6 +97,17 @@ HELLO_GRAPH = Graph(
     created_at=at(400),
     updated_at=at(3),
     etag="e2",
+)
+
+
+PLAN = Plan(
+    id="p1",
+    graph="tiny",
+    project="default",
+    basis="b1",
+    changes=[],
+    operations=[PlanOperation(kind=OperationKind.CREATE, service="Only", index=1, cause="there is no graph tiny")],
+    strategy="create",
 )
 
 
