@@ -1,6 +1,7 @@
 """Several hosts on one machine: network namespaces with their own addresses and private directories.
 
-The test process is a host too, at `.1` of the subnet. Needs root and iproute2.
+The test process is a host too, at `.1` of the subnet. The switch that joins them has a namespace of its own:
+a container engine on this machine may drop what crosses a bridge beside its own. Needs root and iproute2.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ def _ip(*words: str) -> None:
 
 
 class Host:
-    def __init__(self, name: str, link: str, address: str) -> None:
+    """`port` is where its cable is plugged into the switch."""
+
+    def __init__(self, name: str, switch: str, port: str, address: str) -> None:
         self.name = name
-        self.link = link
+        self.switch = switch
+        self.port = port
         self.address = address
 
     def command(self, *argv: str) -> list[str]:
@@ -38,10 +42,10 @@ class Host:
 
     def cut_off(self) -> None:
         """Pull its cable: packets vanish, and nobody is told."""
-        _ip("link", "set", self.link, "down")
+        _ip("-n", self.switch, "link", "set", self.port, "down")
 
     def reconnect(self) -> None:
-        _ip("link", "set", self.link, "up")
+        _ip("-n", self.switch, "link", "set", self.port, "up")
 
 
 class Network:
@@ -51,27 +55,34 @@ class Network:
         tag = os.getpid() % 60_000
         self.subnet = f"10.{200 + tag % 50}.{tag // 250 % 250}"
         self.address = f"{self.subnet}.1"
-        self.bridge = f"dyb{tag}"
-        self.hosts = [Host(f"dyn{tag}-{n}", f"dyv{tag}-{n}", f"{self.subnet}.{n + 2}") for n in range(count)]
+        self.switch = f"dyn{tag}-sw"
+        self.link = f"dyv{tag}"
+        self.hosts = [Host(f"dyn{tag}-{n}", self.switch, f"port{n}", f"{self.subnet}.{n + 2}") for n in range(count)]
 
     def up(self) -> None:
-        _ip("link", "add", self.bridge, "type", "bridge")
-        _ip("addr", "add", f"{self.address}/24", "dev", self.bridge)
-        _ip("link", "set", self.bridge, "up")
+        _ip("netns", "add", self.switch)
+        _ip("-n", self.switch, "link", "add", "br0", "type", "bridge")
+        _ip("-n", self.switch, "link", "set", "br0", "up")
+        _ip("link", "add", self.link, "type", "veth", "peer", "name", "uplink", "netns", self.switch)
+        _ip("addr", "add", f"{self.address}/24", "dev", self.link)
+        _ip("link", "set", self.link, "up")
+        self._plug_in("uplink")
         for host in self.hosts:
             _ip("netns", "add", host.name)
-            _ip("link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.name)
-            _ip("link", "set", host.link, "master", self.bridge)
-            _ip("link", "set", host.link, "up")
+            _ip("-n", self.switch, "link", "add", host.port, "type", "veth", "peer", "name", "eth0", "netns", host.name)
+            self._plug_in(host.port)
             _ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", "eth0")
             _ip("-n", host.name, "link", "set", "eth0", "up")
             _ip("-n", host.name, "link", "set", "lo", "up")
 
+    def _plug_in(self, port: str) -> None:
+        _ip("-n", self.switch, "link", "set", port, "master", "br0")
+        _ip("-n", self.switch, "link", "set", port, "up")
+
     def down(self) -> None:
-        for host in self.hosts:
-            subprocess.run(["ip", "link", "del", host.link], capture_output=True, check=False)
-            subprocess.run(["ip", "netns", "del", host.name], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
+        for namespace in [*(host.name for host in self.hosts), self.switch]:
+            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "del", self.link], capture_output=True, check=False)
 
 
 def make(count: int) -> Network:

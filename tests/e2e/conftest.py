@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,15 +28,28 @@ def home() -> Iterator[Home]:
         assert not leftover, f"processes outlived the daemon that stopped all graphs: {leftover}"
 
 
+GOING_S = 5.0
+"""How long a process that was told to end may still be seen."""
+
+
 def kill_leftovers(path: Path) -> list[str]:
     """End every process that was started with this home as its state directory; return their command lines."""
+    deadline = time.monotonic() + GOING_S
+    while (found := _started_in(path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in found:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return list(found.values())
+
+
+def _started_in(path: Path) -> dict[int, str]:
     wanted = f"DYN_LOCAL_STATE_DIR={path}".encode()
-    found = []
+    found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with suppress(OSError):
             if wanted in (entry / "environ").read_bytes():
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-                os.kill(int(entry.name), signal.SIGKILL)
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found
