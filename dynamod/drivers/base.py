@@ -8,6 +8,20 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
+class Container:
+    """What drivers that run containers need besides. `image`, else the image of the `build` with this digest.
+
+    `memory` in bytes, `cpu` in cores; `gpus` are the UUIDs of the granted devices.
+    """
+
+    image: str | None = None
+    build: str | None = None
+    memory: int | None = None
+    cpu: float | None = None
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Launch:
     """One start of a replica. `run` grows with every start of it; a (replica, run) is never started twice."""
 
@@ -16,6 +30,7 @@ class Launch:
     argv: Sequence[str]
     env: Mapping[str, str]
     directory: str
+    container: Container | None = None
 
 
 @dataclass(frozen=True)
