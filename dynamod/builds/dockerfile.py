@@ -24,8 +24,8 @@ COPY wheels ./wheels
 RUN {mounts}if [ -s {ca} ]; then export PIP_CERT={ca}; fi; \\
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore{pip_cache} && \\
     python -m venv --without-pip /opt/graph && \\
-    python -m pip --python /opt/graph install --quiet --no-compile --require-hashes -r requirements.lock && \\
-    python -m pip --python /opt/graph install --quiet --no-compile --no-deps wheels/*.whl
+    python -m pip --python /opt/graph install --quiet --require-hashes -r requirements.lock && \\
+    python -m pip --python /opt/graph install --quiet --no-deps wheels/*.whl
 # Test suites inside of packages are a quarter of what would be shipped.
 RUN python -c "import pathlib, shutil; \\
     [shutil.rmtree(p, True) for p in sorted(pathlib.Path('/opt/graph/lib').rglob('tests')) if p.is_dir()]"
@@ -37,7 +37,7 @@ RUN python -c "open('/etc/passwd', 'a').write('graph:x:{user}:{user}::/tmp:/usr/
 COPY --from=packages /opt/graph /opt/graph
 COPY src /srv/graph
 WORKDIR /srv/graph
-ENV PATH=/opt/graph/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp{gpu_environment}
+ENV PATH=/opt/graph/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp{gpu_environment}
 USER {user}
 ENTRYPOINT ["python", "-m", "dynamo.sdk.replica", "{target}"]
 """

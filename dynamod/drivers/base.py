@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -111,4 +111,17 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Stop watching. Replicas are left as they are."""
+        ...
+
+
+@runtime_checkable
+class NeedsBackend(Protocol):
+    """A driver that something else must run for."""
+
+    async def check(self) -> None:
+        """Is it there?
+
+        Raises:
+            Unavailable: it is not; says what to do.
+        """
         ...

@@ -1,10 +1,11 @@
 """The Docker driver: replicas as containers of this machine's engine.
 
 A container is named and labelled after its replica and run, so that an engine that comes back finds it; it is
-never restarted by Docker, for restarting is ours. Containers share the host's network, and the run directory is
-mounted where it is: the request plane's Unix sockets and the discovery socket work between containers, and
-between containers and processes, as they do without. They run as the daemon's own user, for those sockets are
-for it alone, with all capabilities dropped.
+never restarted by Docker, for restarting is ours. Containers share the host's network and its process numbers
+(a replica is told from its earlier runs by its number), and the run directory is mounted where it is: the request
+plane's Unix sockets and the discovery socket work between containers, and between containers and processes,
+as they do without. They run as the daemon's own user, for those sockets are for it alone, with all capabilities
+dropped.
 
 The SDK is imported with the first container. Its calls run in threads; each running container has one thread,
 which stores the container's output (see `docker_output`) and learns how it ended.
@@ -17,13 +18,13 @@ import contextlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynamod.core.errors import Unavailable
 from dynamod.drivers.base import Container, Ended, Launch, LaunchError, NeverStarted, Observed, OnEnd, Running, Unproved
 from dynamod.drivers.docker_output import Output
 from dynamod.schema.locations import Locations
@@ -37,9 +38,7 @@ RUN_LABEL = "ai.dynamo.run"
 BUILD_LABEL = "ai.dynamo.build.digest"
 CALL_TIMEOUT_S = 60
 RETRY_S = 1.0
-BEGIN_TIMEOUT_S = 2.0
-"""An engine in another process namespace shows us no processes: a start is then taken for granted."""
-_NO_PROGRAM = (126, 127)
+_NO_SDK, _INSTALL = "the Docker SDK is not installed", "pip install 'dynamod[docker]'"
 _SIGNALS_FROM = 128
 _SIGNALS_TO = 128 + 64
 
@@ -72,11 +71,25 @@ class DockerDriver:
 
         return docker.from_env(timeout=CALL_TIMEOUT_S, max_pool_size=256)
 
+    async def check(self) -> None:
+        """See `NeedsBackend`."""
+        try:
+            await asyncio.to_thread(self._ping)
+        except ImportError:
+            raise Unavailable(_NO_SDK, remedy=_INSTALL) from None
+        except Exception as error:
+            if not _is_docker_error(error):
+                raise
+            address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+            raise Unavailable(
+                f"no Docker engine answers at {address}", remedy="start one, or set DOCKER_HOST for the daemon"
+            ) from None
+
     async def start(self, launch: Launch) -> Running:
         try:
             container, pid = await asyncio.to_thread(self._start, launch)
         except ImportError:
-            raise LaunchError("the Docker SDK is not installed: pip install 'dynamod[docker]'") from None
+            raise LaunchError(f"{_NO_SDK}: {_INSTALL}") from None
         except Exception as error:
             if not _is_docker_error(error):
                 raise
@@ -123,6 +136,9 @@ class DockerDriver:
             self._client.close()
             del self._client
 
+    def _ping(self) -> None:
+        self._client.ping()
+
     def _start(self, launch: Launch) -> tuple[str, int]:
         wanted = launch.container or Container()
         self._clear(launch.replica_id)
@@ -138,9 +154,9 @@ class DockerDriver:
             working_dir=launch.directory or None,
             labels={REPLICA_LABEL: self._key(launch.replica_id), RUN_LABEL: str(launch.run)},
             network_mode="host",
+            pid_mode="host",
             user=f"{os.getuid()}:{os.getgid()}",
             volumes={str(path): {"bind": str(path), "mode": "rw"} for path in self._mounts},
-            init=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             mem_limit=wanted.memory,
@@ -150,30 +166,12 @@ class DockerDriver:
         marker.write_text(str(made.id))
         try:
             made.start()
-            return str(made.id), self._begun(made, launch.argv[0])
         except Exception:
             with contextlib.suppress(Exception):
                 made.remove(force=True)
             raise
-
-    @staticmethod
-    def _begun(made: Any, program: str) -> int:
-        """The container's main process on this host, once it runs the program (or did).
-
-        Raises:
-            LaunchError: it has no such program.
-        """
-        deadline = time.monotonic() + BEGIN_TIMEOUT_S
-        while True:
-            made.reload()
-            state = made.attrs["State"]
-            if state["Status"] == "exited" and state["ExitCode"] in _NO_PROGRAM:
-                words = made.logs(tail=1).decode(errors="replace").strip()
-                raise LaunchError(f"{program} cannot be run in its container: {words}")
-            pid = int(state["Pid"])
-            if state["Status"] != "running" or _runs_a_program(pid) or time.monotonic() > deadline:
-                return pid
-            time.sleep(0.01)
+        made.reload()
+        return str(made.id), int(made.attrs["State"]["Pid"])
 
     def _clear(self, replica_id: str) -> None:
         """Remove what an earlier run of the replica left; one that runs is never touched."""
@@ -276,16 +274,6 @@ class _quietly(contextlib.AbstractContextManager[list[Exception]]):  # noqa: N80
 def _is_docker_error(error: Exception) -> bool:
     """Errors of the SDK, and those of its HTTP client, which are OSErrors."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "docker"
-
-
-def _runs_a_program(pid: int) -> bool:
-    """Has the container's init started what it is for? Before that, its child still is a copy of itself."""
-    try:
-        child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
-        program = Path(f"/proc/{child}/cmdline").read_bytes().partition(b"\0")[0]
-    except (OSError, IndexError):
-        return False
-    return bool(program) and not program.endswith(b"docker-init")
 
 
 def _words(error: Exception) -> str:

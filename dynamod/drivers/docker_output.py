@@ -51,7 +51,7 @@ class Output:
         )
         with self._lock:
             if self._cancelled:
-                stream.close()
+                _close(stream)
                 return
             self._stream = stream
         writer = LogWriter(log_dir(str(self._directory)))
@@ -66,11 +66,13 @@ class Output:
                 if time.monotonic() - noted_at > _NOTE_EVERY_S:
                     self._note(last)
                     noted_at = time.monotonic()
+        except Exception:
+            if not self._cancelled:  # else the stream was closed under our hands, which shows in many ways
+                raise
         finally:
             with self._lock:
                 self._stream = None
-            with contextlib.suppress(Exception):  # see `cancel`; most often it is closed by now
-                stream.close()
+            _close(stream)
             writer.finish()
             writer.close()
             self._note(last)
@@ -85,6 +87,16 @@ class Output:
         if stamp:
             with contextlib.suppress(OSError):  # the replica was removed meanwhile, or the disk is full
                 self._place.write_bytes(stamp)
+
+
+def _close(stream: Any) -> None:
+    """End a stream of the SDK, and close its socket, which the SDK digs out of its HTTP client and then forgets."""
+    with contextlib.suppress(Exception):
+        stream.close()
+    response = getattr(stream, "_response", None)
+    if response is not None:
+        with contextlib.suppress(Exception):
+            response.close()
 
 
 def _seconds(stamp: bytes) -> float:

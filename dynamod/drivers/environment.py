@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dynamod.core.records import ReplicaRecord, RevisionRecord
-from dynamod.drivers.base import Launch
+from dynamod.drivers.base import Container, Launch
 from dynamod.schema.locations import Locations
 
 _OURS = ("DYNAMO_HOST", "DYNAMO_PORT", "DYN_REPLICA_ID", "DYN_DISCOVERY", "DYN_SCOPE", "DYN_RUN_DIR")
@@ -35,10 +35,15 @@ def sockets_dir(where: Locations, replica_id: str) -> Path:
 
 
 def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundings, *, gpus: bool) -> Launch:
-    """How to start a replica. `gpus`: whether the engine grants devices (else the inherited mask stays)."""
+    """How to start a replica. `gpus`: whether the engine grants devices (else the inherited mask stays).
+
+    A process takes over the engine's environment, and runs in the graph's directory with its interpreter; a
+    container has all three in its image.
+    """
     spec = revision.spec
+    local = record.driver == "process"
     argv = [
-        spec.interpreter or sys.executable,
+        (spec.interpreter or sys.executable) if local else "python",
         "-m",
         "dynamo.sdk.replica",
         spec.target,
@@ -51,18 +56,35 @@ def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundi
         replica_id=record.id,
         run=record.run,
         argv=argv,
-        env=_environment(record, revision, around, gpus=gpus),
-        directory=spec.working_dir,
+        env=_environment(record, revision, around, gpus=gpus, inherited=around.environ if local else {}),
+        directory=spec.working_dir if local else "",
+        container=None if local else _container(record, revision),
+    )
+
+
+def _container(record: ReplicaRecord, revision: RevisionRecord) -> Container:
+    service = revision.spec.service(record.service)
+    return Container(
+        image=service.image,
+        build=revision.build,
+        memory=service.resources.memory,
+        cpu=service.resources.cpu,
+        gpus=tuple(share.uuid for share in record.gpus),
     )
 
 
 def _environment(
-    record: ReplicaRecord, revision: RevisionRecord, around: Surroundings, *, gpus: bool
+    record: ReplicaRecord,
+    revision: RevisionRecord,
+    around: Surroundings,
+    *,
+    gpus: bool,
+    inherited: Mapping[str, str],
 ) -> dict[str, str]:
-    """The engine's own environment, then the graph's, the service's, the submission's, then the contract's."""
+    """What is inherited, then the graph's, the service's, the submission's, then the contract's."""
     spec = revision.spec
     service = spec.service(record.service)
-    env = {name: value for name, value in around.environ.items() if name not in _OURS}
+    env = {name: value for name, value in inherited.items() if name not in _OURS}
     env.setdefault("PYTHONUNBUFFERED", "1")
     env |= spec.envs
     env |= service.envs

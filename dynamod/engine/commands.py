@@ -14,6 +14,7 @@ from dynamod.core.errors import Conflict, GpuShortage, Invalid, NotFound, Precon
 from dynamod.core.records import Doom, Goal, GraphRecord, RevisionRecord, Then
 from dynamod.core.revisions import submitted_digest
 from dynamod.core.steps import DEFAULT_DRAIN
+from dynamod.drivers.base import NeedsBackend
 from dynamod.engine.builds import Builds
 from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
 from dynamod.engine.turn import Turn
@@ -151,7 +152,7 @@ class Commands(Builds):
     async def _submit(self, request: Submission, actor: str) -> tuple[Graph, bool]:
         core = self._open_for_change()
         name = check(request)
-        self._check_driver(request)
+        await self._check_driver(request)
         async with self._creation:  # of two who create the same graph at once, the second finds it
             known = core.memory.find(request.project, name)
             if known is None:
@@ -236,12 +237,15 @@ class Commands(Builds):
         self._actor(record).wake()
         return self._view(self.core.memory.graphs.get(record.id, record))
 
-    def _check_driver(self, request: Submission) -> None:
+    async def _check_driver(self, request: Submission) -> None:
         drivers = self.core.drivers
         if request.driver not in drivers:
             raise Invalid(
                 f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(drivers)}"
             )
+        driver = drivers[request.driver]
+        if isinstance(driver, NeedsBackend):
+            await driver.check()
 
     def _check_revisable(self, graph: GraphRecord, request: Submission) -> None:
         if graph.goal is Goal.REMOVE:

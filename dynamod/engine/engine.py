@@ -18,6 +18,7 @@ from dynamod.builds.store import BuildStore
 from dynamod.core.errors import Unavailable
 from dynamod.core.records import Goal, GraphRecord
 from dynamod.drivers.base import Ended
+from dynamod.drivers.docker import DockerDriver
 from dynamod.drivers.environment import Surroundings
 from dynamod.drivers.process import ProcessDriver
 from dynamod.engine.actor import GraphActor
@@ -85,6 +86,8 @@ class Engine(Planning, Queries, Explanations):
             self._unlock()
             raise
         self._core.drivers["process"] = ProcessDriver(self.where, self._ended, tied=self.options.ephemeral)
+        if not self.options.ephemeral:  # what a `serve` starts ends with it, which containers would not
+            self._core.drivers["docker"] = DockerDriver(self.where, self._ended)
         await self._tell(Action.DAEMON_STARTED)
         if self.options.allocate_gpus:
             self._tasks.start(self._core.gpus.run(self._wake_all), "GPU ledger")

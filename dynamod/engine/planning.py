@@ -41,7 +41,7 @@ class Planning(Commands):
     async def _plan(self, request: Submission) -> Plan:
         core = self._open_for_change()
         name = check(request)
-        self._check_driver(request)
+        await self._check_driver(request)
         known = core.memory.find(request.project, name)
         graph = known or new_graph(request, name, core.now())
         self._check_revisable(graph, request)

@@ -70,6 +70,8 @@ def check(request: Submission) -> str:
         _check_probes(service)
     if request.driver == "process":
         _check_local(request)
+    elif request.driver == "docker":
+        _check_images(request)
     return name
 
 
@@ -106,6 +108,16 @@ def _check_local(request: Submission) -> None:
             f"there is no interpreter {spec.interpreter}",
             field="spec.interpreter",
             remedy="create the environment again, or submit from another",
+        )
+
+
+def _check_images(request: Submission) -> None:
+    bare = [service.name for service in request.spec.services if service.image is None]
+    if bare and request.build is None:
+        raise Invalid(
+            f"{', '.join(bare)} cannot run as a container without an image",
+            field="build",
+            remedy="deploy a build, and make its image: dynamoctl containerize",
         )
 
 

@@ -15,7 +15,15 @@ from dynamod.drivers.docker import REPLICA_LABEL, DockerDriver
 from dynamod.schema import locations
 from tests.integration.drivers.conformance import DriverConformance, Ends
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.xdist_group("docker"),
+    # The SDK leaves the sockets of streams that ended to the garbage collector; the driver closes what it can reach.
+    pytest.mark.filterwarnings("ignore:unclosed <socket.*docker.sock:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <socket.*docker.sock:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 IMAGE = "dynamod-test/shell:1"
 DOCKERFILE = """\
@@ -34,7 +42,7 @@ class TestDockerDriver(DriverConformance):
         try:
             engine.images.get(IMAGE)
         except docker.errors.ImageNotFound:
-            engine.images.build(fileobj=BytesIO(DOCKERFILE.format(base=base_image).encode()), tag=IMAGE)
+            engine.images.build(fileobj=BytesIO(DOCKERFILE.format(base=base_image).encode()), tag=IMAGE, rm=True)
         yield
         label = f"{REPLICA_LABEL}={locations(tmp_path).state_dir}/a"
         for left in engine.containers.list(all=True, filters={"label": label}):
