@@ -13,7 +13,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: pictures looks help setup fuzz demo test test-wheel test-vllm format lint types contracts unit clean
+.PHONY: pictures looks help setup fuzz demo test test-kube test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort

@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "rollback": Entry("rollout", "Go back to an earlier revision.", "rollback_command"),
         "rollout": Entry("rollout", "Status and history of a graph's revisions."),
         "export": Entry("export", "Write a graph's manifests for Kubernetes."),
+        "kubernetes": Entry("kubernetes", "A graph on a Kubernetes cluster: apply, status, logs, delete."),
         "wait": Entry("wait", "Wait until a graph is ready, stopped or gone."),
     },
     "Builds": {

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,32 +64,54 @@ def kubernetes_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_options
 
 
+def asked_of(source: targets.Source, kubernetes: dict[str, Any]) -> dict[str, Any]:
+    """The spec and the options, as the programs of the Kubernetes driver read them. Raises `UserError` as `export`."""
+    named = {} if source.name is None else {"graph": source.name}
+    envs = kubernetes.get("envs", {}) | source.envs
+    return {"spec": _spec(source), "kubernetes": kubernetes | named | ({"envs": envs} if envs else {})}
+
+
+def on_cluster(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Have something done on a cluster: what the program tells, as it comes. It ends with the command."""
+    with _handed_over(asked) as path:
+        command = [sys.executable, "-m", "dynamod.drivers.kubernetes.deploy", "--options", path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+            try:
+                for line in program.stdout or ():
+                    yield msgspec.json.decode(line)
+            finally:
+                program.terminate()
+
+
+@contextmanager
+def _handed_over(asked: dict[str, Any]) -> Iterator[str]:
+    """A private file with the options, for as long as a program needs it."""
+    descriptor, path = tempfile.mkstemp(prefix="dynamo-kubernetes-", suffix=".json")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(asked))
+        yield path
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
 def export(source: targets.Source, form: str, kubernetes: dict[str, Any]) -> Exported:
     """Have the manifests made.
 
     Raises:
         UserError: the graph is not sound, or the options contradict it; one line.
     """
-    spec = _spec(source)
-    if source.name is not None:
-        kubernetes["graph"] = source.name
-    if source.envs:
-        kubernetes["envs"] = kubernetes.get("envs", {}) | source.envs
-    asked = {"spec": spec, "format": form, "kubernetes": kubernetes}
-    descriptor, path = tempfile.mkstemp(prefix="dynamo-export-", suffix=".json")
+    asked = asked_of(source, kubernetes) | {"format": form}
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(asked))
-        done = subprocess.run(
-            [sys.executable, "-m", "dynamod.drivers.kubernetes.export", "--options", path],
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        with _handed_over(asked) as path:
+            done = subprocess.run(
+                [sys.executable, "-m", "dynamod.drivers.kubernetes.export", "--options", path],
+                capture_output=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise UserError(f"making the manifests took longer than {TIMEOUT_S:.0f} s") from None
-    finally:
-        Path(path).unlink(missing_ok=True)
     try:
         if done.returncode == 0:
             return msgspec.json.decode(done.stdout, type=Exported)

@@ -46,7 +46,8 @@ class NotReady(EngineError):
 
     def __init__(self, seconds: float, found: GraphOnCluster) -> None:
         super().__init__(
-            f"not ready after {seconds:g} s: {found.message}", remedy="it goes on by itself once that is mended"
+            f"not ready after {seconds:g} s: {found.message.rstrip('.')}",
+            remedy="it goes on by itself once that is mended",
         )
         self.reason = found.reason
         self.found = found
