@@ -42,6 +42,7 @@ class LogsView(View):
         Binding("n", "match(1)", "Next match", show=False, id="logs.next"),
         Binding("N", "match(-1)", "Previous match", show=False, id="logs.previous"),
         Binding("E", "first_error", "First error", show=False, id="logs.error"),
+        Binding("ctrl+e", "error_since", "First error since a revision", show=False, id="logs.error-since"),
         Binding("m", "mark", "Bookmark", show=False, id="logs.mark"),
         Binding("apostrophe", "next_mark", "Next bookmark", show=False, id="logs.next-mark"),
         Binding("T", "times", "Times on/off", show=False, id="logs.times"),
@@ -62,6 +63,7 @@ class LogsView(View):
         self._names: dict[str, str] = {}
         self._draw_due = False
         self._fetching = False
+        self._older_turn = asyncio.Lock()  # two at once would fetch the same lines
 
     def compose(self) -> ComposeResult:
         yield Lines(id="log-status")
@@ -163,31 +165,40 @@ class LogsView(View):
             self._fetching = True
             self.run_worker(self._older(), group="older")
 
-    async def _older(self) -> None:
-        oldest = next((e for _, e in self.buffer.numbered(self.buffer.first) if isinstance(e, LogLine)), None)
-        try:
-            if oldest is None:
-                return
-            page = await self.dashboard.connection.client.send(
-                calls.logs(
-                    self.key.name,
-                    project=self.key.project,
-                    service=self._service,
-                    replica=self._replica,
-                    until=oldest.t,
-                    tail=OLDER,
-                    regex=self.regex or None,
-                    level=self.level or None,
+    async def _older(self) -> bool:
+        """Fetch the lines before the oldest that is held; False where there are none."""
+        async with self._older_turn:
+            try:
+                oldest = self._oldest
+                if oldest is None:
+                    return False
+                page = await self.dashboard.connection.client.send(
+                    calls.logs(
+                        self.key.name,
+                        project=self.key.project,
+                        service=self._service,
+                        replica=self._replica,
+                        until=oldest.t,
+                        tail=OLDER,
+                        regex=self.regex or None,
+                        level=self.level or None,
+                    )
                 )
-            )
-            held = {(e.replica, e.line) for _, e in self._oldest_lines(oldest.t)}
-            self.buffer.prepend([line for line in page.items if (line.replica, line.line) not in held])
-            self.log_view.lines_added()
-        except ClientError as error:
-            self.problem = str(error)
-        finally:
-            self._fetching = False
-            self._show_status()
+                held = {(e.replica, e.line) for _, e in self._oldest_lines(oldest.t)}
+                older = [line for line in page.items if (line.replica, line.line) not in held]
+                self.buffer.prepend(older)
+                self.log_view.lines_added()
+                return bool(older)
+            except ClientError as error:
+                self.problem = str(error)
+                return False
+            finally:
+                self._fetching = False
+                self._show_status()
+
+    @property
+    def _oldest(self) -> LogLine | None:
+        return next((e for _, e in self.buffer.numbered(self.buffer.first) if isinstance(e, LogLine)), None)
 
     def _oldest_lines(self, t: float) -> list[tuple[int, LogLine]]:
         found: list[tuple[int, LogLine]] = []
@@ -284,6 +295,60 @@ class LogsView(View):
         view.action_first()
         if not view.seek(_is_error, 1, include_current=True):
             self.notify("no error in the lines held")
+
+    def action_error_since(self) -> None:
+        graph = self.store.graphs.get(self.key)
+        self.dashboard.ask(
+            "first error since revision",
+            self._first_error_since,
+            value=str(graph.revision) if graph else "",
+            hint="a revision's number; older lines are fetched where they are needed",
+        )
+
+    async def _first_error_since(self, text: str) -> None:
+        """Put the cursor on the first error that was written after that revision was made."""
+        if not text.strip().isdigit():
+            self.notify(f"{text!r} is not a revision number", severity="warning")
+            return
+        number = int(text)
+        client = self.dashboard.connection.client
+        try:
+            revision = await client.send(calls.revision(self.key.name, number, project=self.key.project))
+            page = await client.send(
+                calls.logs(
+                    self.key.name,
+                    project=self.key.project,
+                    service=self._service,
+                    replica=self._replica,
+                    since=revision.created_at.timestamp(),
+                    regex=self.regex or None,
+                    level="error",
+                    limit=1,
+                )
+            )
+        except ClientError as error:
+            self.notify(str(error), severity="warning")
+            return
+        if not page.items:
+            self.notify(f"no error since revision {number}")
+            return
+        await self._show_line(page.items[0])
+
+    async def _show_line(self, wanted: LogLine) -> None:
+        """Put the cursor on a line; what lies between it and the oldest line held is fetched first."""
+        self.log_view.go_to(self.buffer.end - 1)  # stop following: what is fetched must not be dropped again
+        while self.is_shown and (oldest := self._oldest) is not None and oldest.t >= wanted.t:
+            if len(self.buffer) >= self.buffer.limit or not await self._older():
+                break
+        if not self.is_shown:
+            return
+        for place, entry in self.buffer.numbered(self.buffer.first):
+            if isinstance(entry, LogLine) and (entry.replica, entry.line) == (wanted.replica, wanted.line):
+                self.log_view.go_to(place)
+                return
+        self.notify(
+            f"it was at {figures.clock(wanted.t)}, before the lines that can be held: filter, or pick a replica"
+        )
 
     def action_mark(self) -> None:
         self.log_view.toggle_mark()

@@ -163,7 +163,10 @@ class StandIn:
     def _logs(self, request: Request) -> Response:
         query = request.query_params
         until = float(query.get("until", "inf"))
-        kept = [line for line in self.lines if line.t <= until and self._kept(line, query)]
+        since = float(query.get("since", "-inf"))
+        kept = [line for line in self.lines if since <= line.t <= until and self._kept(line, query)]
+        if "since" in query:
+            return answer(Page(items=kept[: int(query.get("limit", 100))]))
         return answer(Page(items=kept[-int(query.get("tail", 100)) :]))
 
     async def _waits(self, timeout: float | None = None) -> None:

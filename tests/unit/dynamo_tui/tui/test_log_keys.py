@@ -20,10 +20,9 @@ STAMP = "2026-09-21T14:13:20.000Z "
 KEY = GraphKey("default", "agg_router")
 
 
-def line(number: int, text: str) -> LogLine:
-    return LogLine(
-        t=world.NOW, replica=next(iter(StandIn().replicas)), service="Frontend", line=number, level="info", text=text
-    )
+def line(number: int, text: str, *, level: str = "info", t: float = world.NOW) -> LogLine:
+    replica = world.REPLICAS[0].id
+    return LogLine(t=t, replica=replica, service="Frontend", line=number, level=level, text=text)
 
 
 async def open_log(pilot: Pilot[Any], last: str) -> LogsView:
@@ -74,3 +73,30 @@ async def test_long_lines_are_scrolled_to_the_side(daemon: StandIn, socket_path:
         assert "begin" not in screen_text(pilot)
         await pilot.press(*["h"] * 13)
         await until(pilot, lambda: "begin" in screen_text(pilot))
+
+
+async def test_the_first_error_since_a_revision_is_fetched_and_shown(daemon: StandIn, socket_path: Path) -> None:
+    began = world.NOW - 2_000  # the revision is 900 seconds old
+    daemon.lines = [line(n, f"line {n} ok", t=began + n / 2) for n in range(4_000)]
+    daemon.lines[100] = line(100, "an error before it", level="error", t=began + 50)
+    daemon.lines[2_300] = line(2_300, "the first error since", level="error", t=began + 1_150)
+    daemon.lines[3_500] = line(3_500, "a later error", level="error", t=began + 1_750)
+    async with dashboard(socket_path, size=(120, 30)) as pilot:
+        view = await open_log(pilot, "line 3999")
+        assert view.log_view.following
+        assert len(view.buffer) == 1_000
+        await pilot.press("ctrl+e")
+        await until(pilot, lambda: "first error since revision" in screen_text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "the first error since" in screen_text(pilot))
+        assert view.log_view.current.text == "the first error since"
+        lines = [entry.line for _, entry in view.buffer.numbered(view.buffer.first)]
+        assert lines == list(range(lines[0], 4_000))
+
+
+async def test_no_error_since_a_revision_is_said(daemon: StandIn, socket_path: Path) -> None:
+    daemon.lines = [line(1, "all is well")]
+    async with dashboard(socket_path, size=(120, 30)) as pilot:
+        await open_log(pilot, "all is well")
+        await pilot.press("ctrl+e", "enter")
+        await until(pilot, lambda: "no error since revision" in screen_text(pilot))
