@@ -21,6 +21,7 @@ from dynamo_tui.cli import targets
 from dynamo_tui.cli.exits import UserError
 
 TIMEOUT_S = 120.0
+EXIT_S = 10.0
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -78,7 +79,10 @@ def on_cluster(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
         with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
             try:
                 for line in program.stdout or ():
-                    yield msgspec.json.decode(line)
+                    message = msgspec.json.decode(line)
+                    if "done" in message or "error" in message:  # the last: let it end by itself
+                        program.wait(EXIT_S)
+                    yield message
             finally:
                 program.terminate()
 
