@@ -74,6 +74,7 @@ class Picture:
         return taken
 
 
+@pytest.mark.timeout(300)  # many pages, and each may take long on a busy machine
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
 @pytest.mark.parametrize("theme", ["dark", "light", "no-colour"])
 async def test_pages(
