@@ -67,10 +67,10 @@ chaos: setup  ## kill the daemon a hundred times under change, and look for what
 	DYNAMOD_CHAOS_ROUNDS=100 $(BIN)/pytest tests/chaos -q --timeout 3600
 
 test-docker: setup  ## images and containers on a real Docker engine; says so where none can be
-	$(BIN)/pytest -q -rs -m docker tests/docker
+	$(BIN)/pytest -q -rs -m docker --timeout 600 tests/docker
 
 test-kube: setup  ## graphs on a real cluster: KUBECONFIG, or the one that the tools of DYN_TEST_TOOLS start
-	$(BIN)/pytest -q -m kube tests/kube -rs
+	$(BIN)/pytest -q -rs -m kube --timeout 1200 tests/kube
 
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py
