@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from typing import Any, cast
 
 import msgspec
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 _HIGH_WATER = 1 << 20
 _LOW_WATER = 256 << 10
+_UNIX_SEND_BUFFER = 2 << 20
+"""Bytes that a Unix socket holds for its reader (the kernel caps it at net.core.wmem_max). The default of 208 KiB
+makes both sides wake five times for each MiB; with this, 1 MiB echoes are twice as fast."""
 _BIG_READ = 256 << 10
 _encode_into = encoder.encode_into
 _PING = frames.KEYS[frames.PING]
@@ -63,6 +67,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its bases
         self._transport.set_write_buffer_limits(_HIGH_WATER, _LOW_WATER)
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family == socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNIX_SEND_BUFFER)
         hello = {"version": frames.VERSION, "connection": self.id, "max_frame": self.limits.max_frame}
         self.push(_HELLO, hello)
 
