@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from dynamo.runtime.errors import ConfigurationError
 from dynamo.runtime.settings import from_environment
-from dynamod.doctor.findings import fail, ok
+from dynamod.doctor.findings import fail, ok, warn
 from dynamod.schema.doctor import Finding
 
 TIMEOUT = 3.0
@@ -34,7 +34,10 @@ def check_docker(environ: Mapping[str, str]) -> Finding:
     except PermissionError:
         return fail("docker", f"{host} may not be used by this user", "add the user to the group docker, or go without")
     except OSError as error:
-        return fail("docker", f"{host}: {error.strerror or error}", "start the engine, or unset DOCKER_HOST")
+        found = f"{host}: {error.strerror or error}"
+        if not named:  # an engine that was stopped leaves its socket
+            return warn("docker", found, "start the engine for images and containers, or go without")
+        return fail("docker", found, "start the engine, or unset DOCKER_HOST")
     if b" 200 " not in answer.partition(b"\r\n")[0]:
         return fail("docker", f"{host} does not answer like a Docker engine", "see what serves it")
     return ok("docker", f"the engine at {host} answers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import msgspec
@@ -15,6 +16,9 @@ from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, decode
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.planning import LocalPlanner, PlanCall, RemotePlanner, Reports, answer_plan
 from dynamo.llm.preprocessor import Preprocessor
+
+DEADLINE = 20.0
+"""Seconds until a loop that stands still is given up."""
 
 
 class Third:
@@ -92,19 +96,17 @@ async def test_reports_arrive_together_and_in_order(remote: RemotePlanner, picke
     assert picker.told == [("first", "a", 16), ("progress", "a", 128), ("done", "a", None)]
 
 
-async def test_a_long_prompt_does_not_stop_the_loop(remote: RemotePlanner) -> None:
-    """It is tokenised in a thread: meanwhile other tasks get their turns."""
-    turns = 0
+async def test_a_long_prompt_does_not_stop_the_loop(preprocessor: Preprocessor, picker: Third) -> None:
+    """It is tokenised in a thread: it ends only once another task of the loop has had its turn."""
+    turn = threading.Event()
+    prepare = preprocessor.completion
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
+    def waiting(request: CompletionRequest, request_id: str) -> list[EngineRequest]:
+        assert turn.wait(DEADLINE), "the loop stood still behind the tokeniser"
+        return prepare(request, request_id)
 
-    counting = asyncio.create_task(count())
-    request = decode(json.dumps({"model": "tiny", "prompt": "word " * 200_000}), CompletionRequest)
-    with pytest.raises(RequestError):
-        await remote.plan(request, "r")
-    counting.cancel()
-    assert turns > 100
+    preprocessor.completion = waiting  # type: ignore[method-assign]
+    request = decode(json.dumps({"model": "tiny", "prompt": "word " * 20_000}), CompletionRequest)
+    asyncio.get_running_loop().call_soon(turn.set)
+    with pytest.raises(ContextLengthExceeded):
+        await LocalPlanner(preprocessor, picker).plan(request, "r")

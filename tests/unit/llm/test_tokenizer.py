@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,14 @@ def test_a_directory_without_a_tokenizer_says_so(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="does not load"):
         Tokenizer(tmp_path)
+
+
+async def test_encoding_leaves_the_interpreter_to_others(tokenizer: Tokenizer) -> None:
+    """Turns of the loop while a long text is encoded in a thread: a tokeniser that keeps the GIL allows a few dozen."""
+    encoding = asyncio.create_task(asyncio.to_thread(tokenizer.encode, "word " * 300_000))
+    turns = 0
+    while not encoding.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert len(await encoding) > 300_000
+    assert turns > 5_000

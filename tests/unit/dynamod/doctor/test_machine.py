@@ -105,11 +105,17 @@ def test_a_driver_that_fails_or_hangs_is_told() -> None:
     assert found.what == "the driver does not answer"
 
 
-def test_a_docker_engine_answers_or_not(tmp_path: Path) -> None:
+def test_a_docker_engine_answers_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with listening(b"HTTP/1.0 200 OK\r\n\r\nOK") as port:
         assert check_docker({"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}).verdict is Verdict.OK
     assert check_docker({"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}).verdict is Verdict.FAIL
     assert check_docker({"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"}).verdict is Verdict.FAIL
+    stopped = tmp_path / "stopped.sock"
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(stopped))
+    monkeypatch.setattr("dynamod.doctor.services.DOCKER_SOCKET", f"unix://{stopped}")
+    assert check_docker({}).verdict is Verdict.WARN, "nobody asked for an engine"
+    assert check_docker({"DOCKER_HOST": f"unix://{stopped}"}).verdict is Verdict.FAIL
     with listening(b"HTTP/1.0 404 Not Found\r\n\r\n") as port:
         assert check_docker({"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}).verdict is Verdict.FAIL
 
