@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,7 @@ from dynamo.llm.chat_template import ChatTemplate
 from dynamo.llm.dispatch import Dispatcher, translate
 from dynamo.llm.engines.base import EngineOutput, ModelCard
 from dynamo.llm.errors import RequestError, UnknownModel
+from dynamo.llm.model_transfer import directory_of
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from dynamo.llm.pipeline import EmbedOutput, EmbedRequest, Planned, Planner
 from dynamo.llm.preprocessor import Preprocessor
@@ -29,18 +31,18 @@ EMBED_ENDPOINT = "embed"
 class LoadedModel:
     """A card with its tokenizer and chat template."""
 
-    def __init__(self, card: ModelCard) -> None:
-        """Read the model directory: tens to hundreds of milliseconds.
+    def __init__(self, card: ModelCard, directory: Path) -> None:
+        """Read the model directory, as this process sees it: tens to hundreds of milliseconds.
 
         Raises:
             ModelError: the directory cannot be served.
         """
         self.card = card
-        self.tokenizer = Tokenizer(card.model_path)
+        self.tokenizer = Tokenizer(directory)
         if not card.eos_token_ids:
             card.eos_token_ids = self.tokenizer.eos_token_ids
         self.preprocessor = Preprocessor(
-            card, self.tokenizer, ChatTemplate.load(card.model_path, self.tokenizer.special_tokens)
+            card, self.tokenizer, ChatTemplate.load(directory, self.tokenizer.special_tokens)
         )
 
 
@@ -48,6 +50,7 @@ class Catalogue:
     """Loads models as they are asked for, and forgets those that nobody serves any more."""
 
     def __init__(self, runtime: DistributedRuntime) -> None:
+        self._runtime = runtime
         self.set = ModelSet(runtime, self._changed)
         self._loaded: dict[str, asyncio.Task[LoadedModel]] = {}
 
@@ -65,22 +68,30 @@ class Catalogue:
 
         Raises:
             UnknownModel: nobody serves it.
-            ModelError: its directory cannot be read here.
+            ModelError: its files cannot be used.
+            NoWorkers: they are not here, and no worker gives them.
         """
         card = self.set.card(name)
         if card is None:
             raise UnknownModel(name, list(self.set.names()))
         task = self._loaded.get(card.name)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.create_task(asyncio.to_thread(LoadedModel, card), name=f"load {card.name}")
+            task = asyncio.create_task(self._load(card), name=f"load {card.name}")
             self._loaded[card.name] = task
         if task.done():
             return task.result()
         return await asyncio.shield(task)
 
+    async def _load(self, card: ModelCard) -> LoadedModel:
+        directory = await directory_of(self._runtime, card)
+        return await asyncio.to_thread(LoadedModel, card, directory)
+
 
 def _differs(loaded: asyncio.Task[LoadedModel], card: ModelCard) -> bool:
-    return loaded.cancelled() or loaded.exception() is not None or loaded.result().card.model_path != card.model_path
+    if loaded.cancelled() or loaded.exception() is not None:
+        return True
+    known = loaded.result().card
+    return known.files != card.files if card.files else known.model_path != card.model_path
 
 
 class DiscoveredModel:

@@ -14,6 +14,8 @@ import msgspec
 
 from dynamo.llm.engines.base import ModelCard
 from dynamo.llm.errors import ModelError
+from dynamo.llm.model_files import describe
+from dynamo.llm.model_transfer import serve_files
 from dynamo.llm.tokenizer import read_json
 from dynamo.runtime.discovery.base import Change, KeyValue, Reset
 from dynamo.runtime.keys import model_key, models_prefix, parse_model_key
@@ -82,7 +84,13 @@ def _read_card(
 
 
 async def publish_model(runtime: DistributedRuntime, card: ModelCard) -> Registration:
-    """Put the card into discovery under this process's lease."""
+    """Serve the model's files to frontends that do not see its directory, and put the card into discovery.
+
+    Both last as long as this process's lease. Raises `ModelError` for a directory whose files cannot be served.
+    """
+    card.files = await asyncio.to_thread(describe, Path(card.model_path)) if card.model_path else []
+    if card.files and card.component:
+        await serve_files(runtime.namespace(card.namespace).component(card.component), card)
     value = msgspec.json.encode(card)
     return await runtime.register(lambda instance: model_key(runtime.scope, card.name, instance), lambda _: value)
 

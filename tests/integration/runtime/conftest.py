@@ -52,9 +52,11 @@ class Place:
         self.url = f"unix://{self.socket}"
         self.server = LocalDiscoveryServer(self.socket)
 
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "DYN_DISCOVERY": self.url, "DYN_SCOPE": "p/g", "DYN_RUN_DIR": str(self.directory)}
+
     async def worker(self, mode: str = "plain", **environment: str) -> Process:
-        env = {**os.environ, "DYN_DISCOVERY": self.url, "DYN_SCOPE": "p/g", "DYN_RUN_DIR": str(self.directory)}
-        env.update(environment)
+        env = {**self.environment(), **environment}
         started = await asyncio.create_subprocess_exec(
             sys.executable, str(WORKER), mode, stdout=asyncio.subprocess.PIPE, env=env
         )

@@ -123,14 +123,25 @@ class EngineLoad(msgspec.Struct, kw_only=True):
     prefix_hits_tokens: int = 0  # since start
 
 
+class ModelFile(msgspec.Struct, frozen=True):
+    """One file of a model directory: its size in bytes, and the SHA-256 of its content in hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
+
+
 class ModelCard(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a frontend must know to serve a model; workers publish it in discovery.
 
-    `model_path` is a directory with tokenizer.json and tokenizer_config.json (chat template).
+    `model_path` is a directory with tokenizer.json and tokenizer_config.json (chat template), as the worker sees it;
+    `files` are those of its files that a frontend needs, which it gets elsewhere where it does not see the same
+    directory (see `dynamo.llm.model_files`).
     """
 
     name: str
     model_path: str = ""
+    files: list[ModelFile] = []
     namespace: str = ""
     component: str = ""
     endpoint: str = "generate"
