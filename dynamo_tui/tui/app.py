@@ -15,15 +15,12 @@ from textual.theme import Theme
 from textual.timer import Timer
 from textual.widgets import Footer, Label
 
-from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.contexts import Context
-from dynamo_tui.tui.connection import Connection
 from dynamo_tui.tui.navigation import Navigation
 from dynamo_tui.tui.replay import Replay
-from dynamo_tui.tui.screens.base import Feed
-from dynamo_tui.tui.screens.graphs import GraphsView
+from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.settings import Settings
-from dynamo_tui.tui.store import GraphKey, Link, Store, Topic
+from dynamo_tui.tui.store import GraphKey, Link, Topic
 from dynamo_tui.tui.widgets.prompt import Prompt, Question
 from dynamo_tui.tui.widgets.title_bar import TitleBar
 
@@ -96,18 +93,14 @@ class Dashboard(Navigation):
         replay: Replay | None = None,
     ) -> None:
         super().__init__()
-        self.replay = replay
-        self.context = context
         self.read_only = read_only
         self.notice = notice
-        self.now = now if replay is None else replay.now
+        self._now = now
         self._first_graph = graph
         self._settings = settings or Settings()
         self._refresh_timer: Timer | None = None
         self._refreshed_at = 0.0
-        self.store = Store(self._store_changed)
-        self.client = AsyncClient(context) if replay is None else replay
-        self.connection = self._connect()
+        self._first = Session(context, self._store_changed, now=now, replay=replay)
 
     def compose(self) -> ComposeResult:
         yield TitleBar()
@@ -118,17 +111,18 @@ class Dashboard(Navigation):
 
     async def on_mount(self) -> None:
         self._apply_settings()
+        self.follow(self._first)
         await self.open_tab()
         if self._first_graph is not None:
             self.open_graph(GraphKey(self.context.project, self._first_graph))
-        self._follow_daemon()
         self.set_interval(CLOCK_EVERY_S, self._tick)
         self.show_frame()
         if self.notice:
             self.notify(self.notice, timeout=8)
 
     async def on_unmount(self) -> None:
-        await self.client.aclose()
+        for session in self.sessions:
+            await session.aclose()
 
     def _apply_settings(self) -> None:
         """Themes and keys from the user's file; what it names wrongly is said, not fatal."""
@@ -142,58 +136,37 @@ class Dashboard(Navigation):
         if settings.keys:
             self.set_keymap(settings.keys)
 
-    async def switch_context(self, context: Context) -> None:
-        """Show another daemon: a new connection, an empty picture, the home page in every pane."""
-        for deck in self.decks:
-            for pane in deck.panes:
-                pane.suspend()
-        old = self.client
-        self.context = context
-        self.client = AsyncClient(context)
-        self._start_afresh()
-        for deck in self.decks:
-            for pane in deck.panes:
-                await pane.reset(GraphsView())
-        self.deck.show()
-        await old.aclose()
-        self.show_frame()
+    @property
+    def session(self) -> Session:
+        """What the tab on screen looks at."""
+        return self.deck.session if self.decks else self._first
 
-    def _connect(self) -> Connection:
-        if self.replay is None:
-            return Connection(self.client, self.store, self.now)
-        self.replay.fill(self.store)
-        return Connection(self.client, self.store, self.now, live=Link.REPLAY)
-
-    def _follow_daemon(self) -> None:
-        feed: Feed = self.connection.run
-        self.run_worker(feed, group="connection", exit_on_error=True)
-
-    def _start_afresh(self) -> None:
-        """An empty picture, and a connection that fills it."""
-        self.workers.cancel_group(self, "connection")
-        self.store = Store(self._store_changed)
-        self.connection = self._connect()
-        self._follow_daemon()
+    def session_of(self, context: Context) -> Session:
+        """The open session of that context, else a new one."""
+        known = next((s for s in self.sessions if s.context == context), None)
+        return known or self.follow(Session(context, self._store_changed, now=self._now))
 
     def action_play(self) -> None:
         """Stop or go on with a replay."""
-        if self.replay is None:
+        replay = self.session.replay
+        if replay is None:
             self.notify("time travel is for recordings: dynamoctl record GRAPH -o FILE, then dynamo-tui --replay FILE")
             return
-        self.replay.pause(self.replay.playing)
+        replay.pause(replay.playing)
         self.show_frame()
 
     def action_travel(self, seconds: float) -> None:
         """Set a replay's clock back or on, and show everything as it was then."""
-        if self.replay is None:
+        replay = self.session.replay
+        if replay is None:
             self.action_play()
             return
-        self.replay.set(self.replay.now() + seconds)
+        replay.set(replay.now() + seconds)
         views = self.views
         for view in views:
             view.hidden()
             view.forget()
-        self._start_afresh()
+        self.start_afresh(self.session)
         for view in views:
             view.shown()
         self.show_frame()
@@ -215,7 +188,10 @@ class Dashboard(Navigation):
         self._refreshed_at = time.monotonic()
         if not self.screen_stack:
             return  # the application is closing
-        self._show(self.store.take_changes())
+        for session in self.sessions:
+            changed = session.store.take_changes()
+            if session is self.session:
+                self._show(changed)
 
     def _show(self, changed: frozenset[Topic]) -> None:
         for view in self.views:
@@ -235,10 +211,11 @@ class Dashboard(Navigation):
         notes = [self.tab_note] if self.tab_note else []
         if view.filter:
             notes.append(f"/{view.filter}")
-        if self.read_only and self.replay is None:
+        replay = self.session.replay
+        if self.read_only and replay is None:
             notes.append("read-only")
-        if self.replay is not None:
-            notes.append(("▶ " if self.replay.playing else "‖ ") + self.replay.place)
+        if replay is not None:
+            notes.append(("▶ " if replay.playing else "‖ ") + replay.place)
         base = self.screen_stack[0]
         base.query_one(TitleBar).show(view.crumbs, notes, self.store, self.context.name)
         banner = base.query_one("#banner", Label)

@@ -12,6 +12,7 @@ from dynamo_tui.client.contexts import Context
 from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui.operations import NotPossible, Operation, Operations
 from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, Store
 
@@ -19,10 +20,24 @@ from dynamo_tui.tui.store import GraphKey, Store
 class Changes(App[int]):
     """Actions on the graph that the page is about. The dashboard fills in the rest."""
 
-    store: Store
-    client: Source
-    context: Context
     read_only: bool
+
+    @property
+    @abstractmethod
+    def session(self) -> Session:
+        """What the tab on screen looks at."""
+
+    @property
+    def store(self) -> Store:
+        return self.session.store
+
+    @property
+    def client(self) -> Source:
+        return self.session.client
+
+    @property
+    def context(self) -> Context:
+        return self.session.context
 
     @property
     @abstractmethod

@@ -1,16 +1,20 @@
-"""The part of the application that goes places: pages, tabs and split panes."""
+"""The part of the application that goes places: pages, tabs, split panes, and the daemons that tabs look at."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable
+from typing import Any
 
 from textual import on
 from textual.containers import Vertical
+from textual.worker import Worker
 
+from dynamo_tui.client.contexts import Context
 from dynamo_tui.tui.changes import Changes
-from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.graphs import GraphsView
+from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.store import GraphKey
 from dynamo_tui.tui.widgets.deck import Deck
 from dynamo_tui.tui.widgets.pane import Pane
@@ -23,10 +27,52 @@ class Navigation(Changes):
         super().__init__()
         self.decks: list[Deck] = []
         self._tab = 0
+        self._followed: dict[Session, Worker[Any]] = {}
 
     @abstractmethod
     def show_frame(self) -> None:
         """Draw what surrounds the pages."""
+
+    @abstractmethod
+    def session_of(self, context: Context) -> Session:
+        """The open session of that context, else a new one."""
+
+    # -- daemons --------------------------------------------------------------------------------------------
+
+    @property
+    def sessions(self) -> list[Session]:
+        """What the tabs look at, each once."""
+        return list(self._followed)
+
+    def follow(self, session: Session) -> Session:
+        """Keep a session's picture current, until no tab looks at it any more."""
+        feed: Feed = session.connection.run
+        self._followed[session] = self.run_worker(feed, group="connection", exit_on_error=True)
+        return session
+
+    def start_afresh(self, session: Session) -> None:
+        """An empty picture, and a connection that fills it."""
+        self._followed[session].cancel()
+        session.begin()
+        self.follow(session)
+
+    async def switch_context(self, context: Context) -> None:
+        """Let this tab look at another daemon: the home page in every pane. Other tabs stay as they are."""
+        deck = self.deck
+        for pane in deck.panes:
+            pane.suspend()
+        deck.session = self.session_of(context)
+        for pane in deck.panes:
+            await pane.reset(GraphsView())
+        deck.show()
+        await self._close_unused()
+        self.show_frame()
+
+    async def _close_unused(self) -> None:
+        used = {deck.session for deck in self.decks}
+        for session in [s for s in self._followed if s not in used]:
+            self._followed.pop(session).cancel()
+            await session.aclose()
 
     # -- what is on screen ----------------------------------------------------------------------------------
 
@@ -55,7 +101,7 @@ class Navigation(Changes):
     # -- tabs and panes -------------------------------------------------------------------------------------
 
     async def open_tab(self) -> None:
-        deck = Deck()
+        deck = Deck(self.session)
         await self.screen_stack[0].query_one("#decks", Vertical).mount(deck)
         await deck.add(GraphsView())
         if self.decks:
@@ -91,6 +137,7 @@ class Navigation(Changes):
             self._tab = max(0, self._tab - 1)
             self.deck.show()
             await deck.remove()
+            await self._close_unused()
         self.show_frame()
 
     @on(Deck.Switched)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.widget import Widget
 from textual.worker import WorkType
 
+from dynamo_tui.tui.connection import Connection
+from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.store import GraphKey, Store, Topic
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class View(Widget):
         super().__init__()
         self.filter = ""
         self.is_shown = False
+        self._session: Session | None = None
 
     # -- what a page says of itself -------------------------------------------------------------------------
 
@@ -80,8 +83,27 @@ class View(Widget):
         return cast("Dashboard", self.app)
 
     @property
+    def session(self) -> Session:
+        """What it shows: its pane gives it that, or the page that it is a part of."""
+        if self._session is not None:
+            return self._session
+        return next(a.session for a in self.ancestors if isinstance(a, View))
+
+    @session.setter
+    def session(self, session: Session) -> None:
+        self._session = session
+
+    @property
     def store(self) -> Store:
-        return self.dashboard.store
+        return self.session.store
+
+    @property
+    def connection(self) -> Connection:
+        return self.session.connection
+
+    def now(self) -> float:
+        """The time that this page shows, seconds since the epoch."""
+        return self.session.now()
 
     def shown(self) -> None:
         """The page is on screen now: start its feeds and bring it up to date."""

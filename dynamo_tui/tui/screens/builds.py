@@ -82,7 +82,7 @@ class BuildsView(View):
         after: str | None = None
         try:
             while True:
-                page = await self.dashboard.connection.client.send(calls.builds(after=after, limit=PAGE))
+                page = await self.connection.client.send(calls.builds(after=after, limit=PAGE))
                 builds += page.items
                 after = page.next
                 if after is None:
@@ -104,7 +104,7 @@ class BuildsView(View):
             self._seen = newest
 
     def _age(self, build: Build) -> tuple[Run, ...]:
-        return ((figures.age(build.stored_at, self.dashboard.now()), Tone.TEXT),)
+        return ((figures.age(build.stored_at, self.now()), Tone.TEXT),)
 
     @on(Table.Moved, "#builds")
     def _moved(self, message: Table.Moved) -> None:

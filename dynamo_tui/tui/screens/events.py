@@ -98,7 +98,7 @@ class EventsView(View):
         return self.table.row.replica if self.table.row else None
 
     def feeds(self) -> Sequence[Feed]:
-        return (self.dashboard.connection.past_events,)
+        return (self.connection.past_events,)
 
     def update_view(self, changed: frozenset[Topic]) -> None:
         del changed

@@ -106,7 +106,7 @@ class GpusView(View):
         return next(((key, wanted) for key, held in self.store.replicas.items() if wanted in held), None)
 
     def feeds(self) -> Sequence[Feed]:
-        return (self.dashboard.connection.gpus,)
+        return (self.connection.gpus,)
 
     def update_view(self, changed: frozenset[Topic]) -> None:
         del changed

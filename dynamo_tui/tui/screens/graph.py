@@ -57,7 +57,7 @@ class GraphView(View):
     def compose(self) -> ComposeResult:
         yield Lines(id="summary")
         yield Table(self._service_columns(), lambda n: n.branch.prefix + n.status.name, id="services")
-        yield Table(replica_columns(self._rates_of, self._now), lambda r: r.id, empty="no replicas", id="replicas")
+        yield Table(replica_columns(self._rates_of, self.now), lambda r: r.id, empty="no replicas", id="replicas")
 
     @property
     def services(self) -> Table[Node]:
@@ -92,7 +92,7 @@ class GraphView(View):
         return row.id if row is not None and self.replica_table.has_focus else None
 
     def feeds(self) -> Sequence[Feed]:
-        return (partial(self.dashboard.connection.rates, self.key),)
+        return (partial(self.connection.rates, self.key),)
 
     def focus_main(self) -> None:
         self.screen.set_focus(self.services)
@@ -165,9 +165,6 @@ class GraphView(View):
 
     # -- cells ----------------------------------------------------------------------------------------------
 
-    def _now(self) -> float:
-        return self.dashboard.now()
-
     def _rates_of(self, replica: Replica) -> ServiceRates | None:
         return self.store.rates.get(self.key, {}).get((replica.service, replica.id))
 
@@ -217,6 +214,6 @@ class GraphView(View):
         return ((figures.number(errors), Tone.BAD if errors else Tone.MUTED),)
 
     def _spark(self, node: Node) -> tuple[Run, ...]:
-        now = self.dashboard.now()
+        now = self.now()
         track = self.store.rate_track(self.key, (node.status.name, None), "requests_per_s")
         return ((sparkline(track.buckets(now - SPARK_S, now, SPARK_WIDTH)), Tone.INFO),)

@@ -106,7 +106,7 @@ class GraphsView(View):
         return ((str(restarts), Tone.WARN if restarts else Tone.MUTED),)
 
     def _age(self, graph: Graph) -> tuple[Run, ...]:
-        return ((age(graph.created_at, self.dashboard.now()), Tone.MUTED),)
+        return ((age(graph.created_at, self.now()), Tone.MUTED),)
 
     def _why(self, graph: Graph) -> tuple[Run, ...]:
         troubled = graph.state in (GraphState.FAILED, GraphState.DEGRADED)

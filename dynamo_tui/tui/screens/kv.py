@@ -86,7 +86,7 @@ class KvView(View):
         return self.query_one("#decisions", Table)
 
     def feeds(self) -> Sequence[Feed]:
-        return (partial(self.dashboard.connection.kv, self.key),)
+        return (partial(self.connection.kv, self.key),)
 
     def focus_main(self) -> None:
         self.screen.set_focus(self.workers_table)
@@ -119,7 +119,7 @@ class KvView(View):
         tracks = feed.actual if self.show_actual else feed.predicted
         overall = tracks.get("", Track())
         curves = [Curve(w.worker, series_tone(i), tracks.get(w.worker, Track())) for i, w in enumerate(self._workers())]
-        end = self.dashboard.now()
+        end = self.now()
         curves.append(Curve("overall", Tone.STRONG, overall))
         self.query_one("#hit-rate", Chart).show(curves, Range(end - WINDOWS_S[self.window], end, 0.0, 1.0))
 
@@ -186,7 +186,7 @@ class KvView(View):
             return ((figures.percent(ratio), ratio_tone(ratio)),)
 
         def trend(w: KvWorker) -> tuple[Run, ...]:
-            end = self.dashboard.now()
+            end = self.now()
             tracks = self.feed.actual if self.show_actual else self.feed.predicted
             values = tracks.get(w.worker, Track()).buckets(end - WINDOWS_S[self.window], end, TREND_WIDTH)
             return ((sparkline(values, 0.0, 1.0), self._tone(w.worker)),)

@@ -117,7 +117,7 @@ class LogsView(View):
             level=self.level or None,
         )
         try:
-            async with aclosing(self.dashboard.connection.client.follow(call)) as lines:
+            async with aclosing(self.connection.client.follow(call)) as lines:
                 async for line in lines:
                     if seen and isinstance(line, LogLine) and (line.replica, line.line) in seen:
                         continue
@@ -172,7 +172,7 @@ class LogsView(View):
                 oldest = self._oldest
                 if oldest is None:
                     return False
-                page = await self.dashboard.connection.client.send(
+                page = await self.connection.client.send(
                     calls.logs(
                         self.key.name,
                         project=self.key.project,
@@ -311,7 +311,7 @@ class LogsView(View):
             self.notify(f"{text!r} is not a revision number", severity="warning")
             return
         number = int(text)
-        client = self.dashboard.connection.client
+        client = self.connection.client
         try:
             revision = await client.send(calls.revision(self.key.name, number, project=self.key.project))
             page = await client.send(

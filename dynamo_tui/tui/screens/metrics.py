@@ -110,7 +110,7 @@ class MetricsView(View):
         return self.table.row.service if self.table.row else None
 
     def feeds(self) -> Sequence[Feed]:
-        return (partial(self.dashboard.connection.rates, self.key),)
+        return (partial(self.connection.rates, self.key),)
 
     def focus_main(self) -> None:
         self.screen.set_focus(self.table)
@@ -122,7 +122,7 @@ class MetricsView(View):
         return self.store.rate_track(self.key, key, metric.field)
 
     def _span(self) -> tuple[float, float]:
-        end = self.dashboard.now()
+        end = self.now()
         return end - WINDOWS_S[self.window], end
 
     def update_view(self, changed: frozenset[Topic]) -> None:

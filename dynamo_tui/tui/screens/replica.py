@@ -101,7 +101,7 @@ class ReplicaView(View):
         return self.query_one("#own-logs", LogsView)
 
     def feeds(self) -> Sequence[Feed]:
-        return (partial(self.dashboard.connection.rates, self.key), self._explain)
+        return (partial(self.connection.rates, self.key), self._explain)
 
     def shown(self) -> None:
         super().shown()
@@ -119,7 +119,7 @@ class ReplicaView(View):
 
     async def _explain(self) -> None:
         """Ask why it is in its state, and with which environment it runs."""
-        client = self.dashboard.connection.client
+        client = self.connection.client
         try:
             self._why = await client.send(calls.why(self.target))
             replica = self._why.replica
@@ -155,7 +155,7 @@ class ReplicaView(View):
         if replica is None:
             yield [(" this replica is not there any more", Tone.WARN)]
             return
-        now = self.dashboard.now()
+        now = self.now()
         mark, tone = replica_mark(replica.state)
         yield [(f" {mark} {replica.state}", tone), (f"  {replica_reason(replica, now)}", Tone.TEXT)]
         if self._why is not None and self._why.summary:
@@ -200,7 +200,7 @@ class ReplicaView(View):
         replica = self.replica
         if replica is None:
             return
-        now = self.dashboard.now()
+        now = self.now()
         held = self.store.rates.get(self.key, {}).get((replica.service, replica.id))
         for name, (label, form) in RATE_FORMATS.items():
             value = getattr(held, name) if held is not None else None

@@ -8,11 +8,12 @@ from textual.events import DescendantFocus
 from textual.message import Message
 
 from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.widgets.pane import Pane
 
 
 class Deck(Horizontal):
-    """One tab. One pane has the keyboard; all are on screen while the tab is."""
+    """One tab, which looks at one session. One pane has the keyboard; all are on screen while the tab is."""
 
     DEFAULT_CSS = """
     Deck { height: 1fr; display: none; }
@@ -24,8 +25,9 @@ class Deck(Horizontal):
     class Switched(Message):
         """Another pane has the keyboard."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
+        self.session = session
         self.panes: list[Pane] = []
         self.active = 0
 
@@ -40,7 +42,7 @@ class Deck(Horizontal):
 
     async def add(self, *views: View) -> None:
         """A further pane, with the keyboard."""
-        pane = Pane()
+        pane = Pane(lambda: self.session)
         await self.mount(pane)
         await pane.reset(*views)
         self.panes.append(pane)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from textual.containers import Container
 
 from dynamo_tui.tui.screens.base import View
+from dynamo_tui.tui.session import Session
 
 
 class Pane(Container):
@@ -16,8 +18,9 @@ class Pane(Container):
     Pane > View.-top { display: block; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, session: Callable[[], Session]) -> None:
         super().__init__()
+        self._session = session
         self.stack: list[View] = []
         self._on_screen = True
         # One step at a time: two keys in quick succession must not leave two pages on top.
@@ -47,6 +50,8 @@ class Pane(Container):
     async def reset(self, *views: View) -> None:
         """Replace the whole stack."""
         async with self._turn:
+            for view in views:
+                view.session = self._session()
             await self.mount_all(views)
             old, self.stack = self.stack, list(views)
             for view in old:
@@ -55,6 +60,7 @@ class Pane(Container):
             await self.remove_children(old)
 
     async def _push(self, view: View) -> None:
+        view.session = self._session()
         # It joins the stack when its widgets are there, for whatever is on the stack is drawn at every change.
         await self.mount(view)
         if self.stack:
