@@ -6,6 +6,7 @@ STAMP  := $(VENV)/.installed
 VLLM   := .venv-vllm
 VLLM_STAMP := $(VLLM)/.installed
 DEMO   := $(VENV)/.runs
+ROUNDS ?= 100
 UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 
 # Start-up times count: without byte code ready, the first run of everything compiles it, or every run
@@ -63,8 +64,8 @@ fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
 
 test: lint types contracts unit  ## format, lint, types, import contracts and the tests
 
-chaos: setup  ## kill the daemon a hundred times under change, and look for what is lost
-	DYNAMOD_CHAOS_ROUNDS=100 $(BIN)/pytest tests/chaos -q --timeout 3600
+chaos: setup  ## kill the daemon a hundred times (ROUNDS) under requests and change, and look for what is lost
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS)
 
 test-docker: setup  ## images and containers on a real Docker engine; says so where none can be
 	$(BIN)/pytest -q -rs -m docker --timeout 600 tests/docker
