@@ -94,11 +94,11 @@ class Source:
     config_file: str | None
     working_dir: str | None
     interpreter: str | None
-    name: str | None
     port: int | None
     host: str | None
     envs: dict[str, str]
     overrides: tuple[str, ...]
+    name: str | None = None
     driver: DriverName = "process"
 
     def submission(self, project: str) -> GraphSubmit:
@@ -144,18 +144,27 @@ class Source:
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The target, its options and the driver; the command gets them together as `source`."""
-    return _with_source(function, (*_SPEC_OPTIONS, _DRIVER))
+    return _with_source(function, (*_CODE_OPTIONS, _NAME, _DRIVER))
 
 
 def spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for commands that run nothing: without the driver."""
-    return _with_source(function, _SPEC_OPTIONS)
+    """The same for commands that have no choice of a driver."""
+    return _with_source(function, (*_CODE_OPTIONS, _NAME))
 
 
-def _with_source(function: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+def code_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without the name, for commands that take one in a way of their own."""
+    return _with_source(function, _CODE_OPTIONS, leave=("name",))
+
+
+def _with_source(
+    function: Callable[..., Any], options: Sequence[Callable[..., Any]], *, leave: Sequence[str] = ()
+) -> Callable[..., Any]:
+    fields = [field for field in Source.__dataclass_fields__ if field not in leave]
+
     @functools.wraps(function)
     def with_source(*args: Any, **params: Any) -> Any:
-        source = Source(**{f: params.pop(f) for f in Source.__dataclass_fields__ if f in params})
+        source = Source(**{field: params.pop(field) for field in fields if field in params})
         return function(*args, source=source, **params)
 
     for decorate in reversed(options):
@@ -163,7 +172,7 @@ def _with_source(function: Callable[..., Any], options: Sequence[Callable[..., A
     return with_source
 
 
-_SPEC_OPTIONS = (
+_CODE_OPTIONS = (
     click.argument("target"),
     click.option(
         "-f",
@@ -175,13 +184,18 @@ _SPEC_OPTIONS = (
     ),
     click.option("--working-dir", type=click.Path(file_okay=False, exists=True), help="Where its modules are."),
     click.option("--python", "interpreter", metavar="PATH", help="The interpreter that runs the graph."),
-    click.option("--name", metavar="NAME", help="The graph's name; the module's by default."),
-    click.option("-p", "--port", type=click.IntRange(0, 65535), help="HTTP port of the entry service, 0 for any."),
-    click.option("--host", metavar="ADDRESS", help="HTTP address of the entry service."),
+    click.option(
+        "-p",
+        "--port",
+        type=click.IntRange(0, 65535),
+        help="HTTP port of the entry service, 0 for any.  [default: 8000]",
+    ),
+    click.option("--host", metavar="ADDRESS", help="HTTP address of the entry service.  [default: 0.0.0.0]"),
     click.option(
         "--env", "envs", metavar="K=V", multiple=True, callback=key_value, help="Environment of every replica."
     ),
 )
+_NAME = click.option("--name", metavar="NAME", help="The graph's name; the module's by default.")
 _DRIVER = click.option(
     "--driver",
     type=click.Choice(["process", "docker", "kubernetes"]),

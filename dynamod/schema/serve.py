@@ -9,9 +9,6 @@ import msgspec
 
 from dynamod.schema.locations import Locations
 
-DEFAULT_PORT = 8000
-DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - the documented default of `serve`
-
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `serve` command line, parsed. Written as JSON to a private file that the foreground program removes.

@@ -31,22 +31,6 @@ class _Exists(CliError):
 
 
 _OPTIONS = (
-    click.argument("target"),
-    click.option(
-        "-f",
-        "--config-file",
-        "--file",
-        "config_file",
-        type=click.Path(dir_okay=False, exists=True),
-        help="The graph's configuration, YAML.",
-    ),
-    click.option("--working-dir", type=click.Path(file_okay=False, exists=True), help="The project; what is built."),
-    click.option("--python", "interpreter", metavar="PATH", help="The interpreter that reads the graph."),
-    click.option("-p", "--port", type=click.IntRange(0, 65535), help="HTTP port of the entry service, 0 for any."),
-    click.option("--host", metavar="ADDRESS", help="HTTP address of the entry service."),
-    click.option(
-        "--env", "envs", metavar="K=V", multiple=True, callback=targets.key_value, help="Environment of every replica."
-    ),
     click.option(
         "--target",
         "place",
@@ -64,14 +48,12 @@ _OPTIONS = (
 
 def _deploy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    def with_source(*args: Any, place: str, **params: Any) -> Any:
-        names = set(targets.Source.__dataclass_fields__) - {"driver", "name"}
-        source = targets.Source(name=None, driver=_DRIVERS[place], **{name: params.pop(name) for name in names})
-        return function(*args, source=source, **params)
+    def with_place(*args: Any, source: targets.Source, place: str, **params: Any) -> Any:
+        return function(*args, source=replace(source, driver=_DRIVERS[place]), **params)
 
     for decorate in reversed(_OPTIONS):
-        with_source = decorate(with_source)
-    return with_source
+        with_place = decorate(with_place)
+    return targets.code_options(with_place)
 
 
 _name = click.option("-n", "--name", metavar="NAME", help="The deployment's name; the graph's by default.")

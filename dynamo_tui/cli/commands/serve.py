@@ -11,23 +11,12 @@ import click
 import msgspec
 
 from dynamo_tui.cli import targets
-from dynamod.schema.serve import DEFAULT_HOST, DEFAULT_PORT, ServeOptions
+from dynamod.schema.serve import ServeOptions
 
 
 @click.command("serve", cls=targets.TargetCommand)
-@click.argument("target")
-@click.option(
-    "-f",
-    "--config-file",
-    "--file",
-    "config_file",
-    type=click.Path(dir_okay=False, exists=True),
-    help="The graph's configuration, YAML.",
-)
+@targets.spec_options
 @click.option("--dry-run", is_flag=True, help="Print the configuration, the graph and the GPU plan, and exit.")
-@click.option("--working-dir", type=click.Path(file_okay=False, exists=True), help="Where its modules are.")
-@click.option("-p", "--port", type=click.IntRange(0, 65535), help=f"HTTP port, 0 for any.  [default: {DEFAULT_PORT}]")
-@click.option("--host", metavar="ADDRESS", help=f"HTTP address.  [default: {DEFAULT_HOST}]")
 @click.option("--service-name", metavar="NAME", help="Run this service alone; another host runs the rest.")
 @click.option(
     "--depends",
@@ -50,19 +39,10 @@ from dynamod.schema.serve import DEFAULT_HOST, DEFAULT_PORT, ServeOptions
     metavar="ADDRESS",
     help="The address at which other hosts reach this one's replicas.  [default: $DYN_TCP_HOST]",
 )
-@click.option("--name", metavar="NAME", help="The graph's name; the module's by default.")
 @click.option("--project", default="default", metavar="NAME", help="The project.")
-@click.option(
-    "--env", "envs", metavar="K=V", multiple=True, callback=targets.key_value, help="Environment of every replica."
-)
-@click.option("--python", "interpreter", default="", metavar="PATH", help="The interpreter that runs the graph.")
 def command(
-    target: str,
-    config_file: str | None,
+    source: targets.Source,
     dry_run: bool,
-    working_dir: str | None,
-    port: int | None,
-    host: str | None,
     service_name: str | None,
     depends: dict[str, str],
     enable_system_app: bool,
@@ -70,11 +50,7 @@ def command(
     use_default_health_checks: bool,
     discovery: str | None,
     advertise: str | None,
-    name: str | None,
     project: str,
-    envs: dict[str, str],
-    interpreter: str,
-    overrides: tuple[str, ...],
 ) -> None:
     """Run the graph TARGET (module:Class, path.py:Class, or a build) in the foreground; Ctrl-C drains and stops it.
 
@@ -90,21 +66,21 @@ def command(
     os.environ.update({name: value for name, value in meeting.items() if value is not None})
     _become_foreground(
         ServeOptions(
-            target=target,
-            name=name,
+            target=source.target,
+            name=source.name,
             project=project,
-            config_file=config_file,
-            working_dir=working_dir or "",
-            host=host,
-            port=port,
+            config_file=source.config_file,
+            working_dir=source.working_dir or "",
+            host=source.host,
+            port=source.port,
             service_name=service_name,
             depends=depends,
             system_app_port=system_app_port,
             enable_system_app=enable_system_app,
             use_default_health_checks=use_default_health_checks,
-            overrides=overrides,
-            envs=envs,
-            interpreter=interpreter,
+            overrides=source.overrides,
+            envs=source.envs,
+            interpreter=source.interpreter or "",
             dry_run=dry_run,
         )
     )
