@@ -285,9 +285,12 @@ def prometheus(graph: str, *, project: str = DEFAULT_PROJECT) -> Call[str]:
     return Call("GET", f"/v1/graphs/{path_part(graph)}/prometheus", str, query={"project": project})
 
 
-def kv(graph: str, *, window: float | None = None, project: str = DEFAULT_PROJECT) -> Call[KvSnapshot]:
-    """KV routing over the last `window` seconds."""
-    return Call("GET", f"/v1/graphs/{path_part(graph)}/kv", KvSnapshot, query={"project": project, "window": window})
+def kv(
+    graph: str, *, window: float | None = None, at: float | None = None, project: str = DEFAULT_PROJECT
+) -> Call[KvSnapshot]:
+    """KV routing over the last `window` seconds, or over those before `at` (seconds since the epoch)."""
+    query: Query = {"project": project, "window": window, "at": at}
+    return Call("GET", f"/v1/graphs/{path_part(graph)}/kv", KvSnapshot, query=query)
 
 
 def kv_series(
@@ -297,10 +300,11 @@ def kv_series(
     until: float | None = None,
     step: float | None = None,
     worker: str | None = None,
+    by: Literal["graph", "worker"] = "graph",
     project: str = DEFAULT_PROJECT,
 ) -> Call[list[Series]]:
-    """Hit rate and load over time, overall or of one worker."""
-    query: Query = {"project": project, "since": since, "until": until, "step": step, "worker": worker}
+    """Hit rates over time, overall, of one worker, or of each (`by="worker"`)."""
+    query: Query = {"project": project, "since": since, "until": until, "step": step, "worker": worker, "by": by}
     return Call("GET", f"/v1/graphs/{path_part(graph)}/kv/series", list[Series], query=query)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -26,14 +26,24 @@ Window = Annotated[
 ]
 
 
-@router.get("", summary="KV routing over the last seconds")
+At = Annotated[
+    float | None,
+    Query(ge=0, le=1e11, allow_inf_nan=False, description="As it was then, in seconds since the epoch; now."),
+]
+
+
+@router.get("", summary="KV routing over the last seconds, or over those before a time that is past")
 @describes(KvSnapshot, problems=(404,))
 async def read_kv(
-    backend: BackendDep, graph: GraphName, project: Project = "default", window: Window = None
+    backend: BackendDep, graph: GraphName, project: Project = "default", window: Window = None, at: At = None
 ) -> Response:
     await backend.engine.graph(project, graph)
-    picture = backend.observers.kv.picture(f"{project}/{graph}")
-    return WireResponse(picture.snapshot(time.time(), window or DEFAULT_WINDOW_S))
+    feeds, scope, reach = backend.observers.kv, f"{project}/{graph}", window or DEFAULT_WINDOW_S
+    if at is None:
+        return WireResponse(feeds.picture(scope).snapshot(time.time(), reach))
+    await feeds.write()
+    totals = await feeds.history.totals(scope, at - reach, at, time.time())
+    return WireResponse(feeds.picture(scope).snapshot_of_past(totals, at, reach))
 
 
 @router.get("/stream", summary="A snapshot at most once a second while it changes, and every decision")
@@ -55,11 +65,18 @@ async def read_kv_series(
     since: Since = None,
     until: Until = None,
     step: Step = None,
-    worker: Annotated[str | None, Query(max_length=16, description="One worker's instance id in hex; all.")] = None,
+    worker: Annotated[str | None, Query(max_length=32, description="One worker's instance id in hex; all.")] = None,
+    by: Annotated[
+        Literal["graph", "worker"], Query(description="All workers together, or series for each of them.")
+    ] = "graph",
 ) -> Response:
     await backend.engine.graph(project, graph)
     begin, end, every = time_range(since, until, step)
-    return WireResponse(backend.observers.kv.picture(f"{project}/{graph}").series(begin, end, every, worker))
+    feeds = backend.observers.kv
+    await feeds.write()
+    workers = None if by == "worker" and worker is None else [worker or ""]
+    found = await feeds.history.series(f"{project}/{graph}", begin, end, every, time.time(), workers=workers)
+    return WireResponse(found)
 
 
 async def _stream(backend: Backend, graph: str, window: float) -> AsyncIterator[bytes]:

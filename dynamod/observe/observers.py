@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from dynamod.core.errors import NotFound, SlowConsumer
 from dynamod.drivers import logfile
 from dynamod.observe.kv.feeds import KvFeeds, OpenFeed
+from dynamod.observe.kv.history import KvHistory
 from dynamod.observe.logs.query import LogSource
 from dynamod.observe.metrics.collector import MetricsCollector, OpenStream
+from dynamod.observe.metrics.file import MetricsFile
 from dynamod.observe.presence import Presence
 from dynamod.schema import Action, Locations, Replica
 
@@ -35,8 +37,9 @@ class Observers:
         self._engine = engine
         self._where = where
         self.presence = Presence(discovery)
-        self.metrics = MetricsCollector(where.metrics_database, self.presence, open_metrics)
-        self.kv = KvFeeds(self.presence, open_feed)
+        self._file = MetricsFile(where.metrics_database)
+        self.metrics = MetricsCollector(self._file, self.presence, open_metrics)
+        self.kv = KvFeeds(self.presence, open_feed, KvHistory(self._file))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Observers]:
@@ -49,6 +52,7 @@ class Observers:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._file.close()
 
     async def log_sources(
         self, project: str, graph: str, service: str | None = None, replica: str | None = None
@@ -77,7 +81,7 @@ class Observers:
                 async with self._engine.subscribe(None) as events:
                     async for event in events:
                         if event.action is Action.GRAPH_REMOVED and event.project and event.graph:
-                            self.kv.forget(self._engine.scope(event.project, event.graph))
+                            await self.kv.forget(self._engine.scope(event.project, event.graph))
                 return
             except SlowConsumer:
                 continue

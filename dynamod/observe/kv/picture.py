@@ -1,4 +1,4 @@
-"""One graph's KV routing as its routers tell it: entries of the feed in, snapshots and series out.
+"""One graph's KV routing as its routers tell it: entries of the feed in, snapshots out.
 
 The entries are those of the replica contract: `config`, `worker`, `gone`, `decision`, `actual` and `prefix`.
 """
@@ -6,19 +6,20 @@ The entries are those of the replica contract: `config`, `worker`, `gone`, `deci
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
-from dynamod.observe.kv.window import KEPT_S, HitRateWindow, Tally
-from dynamod.schema import HitRate, KvDecision, KvPrefix, KvSnapshot, KvWorker, Series
+from dynamod.observe.kv.window import HitRateWindow, Second, Tally
+from dynamod.schema import HitRate, KvDecision, KvPrefix, KvSnapshot, KvWorker
 
 DECISIONS_KEPT = 200
 PREFIXES_SHOWN = 20
-PENDING_ACTUALS = 10_000
+REQUESTS_KEPT = 10_000
 DEFAULT_WINDOW_S = 60.0
 
+V = TypeVar("V")
 ReplicaOf = Callable[[str], str | None]
 """From an instance id in hex to a replica's id."""
 
@@ -48,14 +49,18 @@ class KvPicture:
         self._decisions: deque[KvDecision] = deque(maxlen=DECISIONS_KEPT)
         self._actuals: OrderedDict[str, int] = OrderedDict()
         self._seen: dict[str, int] = {}
+        self._counted: OrderedDict[str, float] = OrderedDict()
+        self._written_until = 0.0
         self.changed = 0
         self.last_seq = 0
 
-    def apply(self, entry: dict[str, Any], now: float, source: str = "") -> KvDecision | None:
+    def apply(
+        self, entry: dict[str, Any], now: float, source: str = "", *, repeated: bool = False
+    ) -> KvDecision | None:
         """Take one entry of the router `source`; returns the decision when it is a new one.
 
-        Entries of an unknown kind are left alone. A decision that was told before (in the snapshot of a feed
-        that was taken up again) counts once.
+        Entries of an unknown kind are left alone. What was told before counts once: `repeated` says that the entry
+        stands in the snapshot that a feed begins with.
 
         Raises:
             ValueError: an entry that lacks what its kind promises.
@@ -63,9 +68,9 @@ class KvPicture:
         kind = entry.get("kind")
         try:
             if kind == "decision":
-                return self._decided(msgspec.convert(entry, KvDecision, strict=False), source)
+                return self._decided(msgspec.convert(entry, KvDecision, strict=False), source, repeated)
             if kind == "actual":
-                self._measured(msgspec.convert(entry, _Actual, strict=False), now)
+                self._measured(msgspec.convert(entry, _Actual, strict=False), now, repeated)
             elif kind == "worker":
                 worker = msgspec.convert(entry, KvWorker, strict=False)
                 self._workers[worker.worker] = worker
@@ -86,59 +91,72 @@ class KvPicture:
         self._workers.clear()
         self._prefixes.clear()
 
+    def remember(self, past: Iterable[Second], written_until: float) -> None:
+        """Take up the figures of an earlier daemon, whose last decision that is in them was at `written_until`."""
+        self._window.remember(past)
+        self._written_until = written_until
+        self.changed += 1
+
+    def take_unwritten(self) -> list[Second]:
+        """The sums that are new since the last call, for the history."""
+        return self._window.take_unwritten()
+
     def snapshot(self, now: float, window_s: float = DEFAULT_WINDOW_S) -> KvSnapshot:
+        """The routers as they are, and their figures over the last `window_s` seconds."""
         totals = self._window.totals(now - window_s, now)
-        workers = []
-        names = {*self._workers, *totals.predicted, *totals.actual} - {""}
-        for name in sorted(names):
-            known = self._workers.get(name, KvWorker(worker=name))
-            workers.append(
-                msgspec.structs.replace(
-                    known,
-                    replica=self._replica_of(name),
-                    predicted=_rate_of(totals.predicted, name),
-                    actual=_rate_of(totals.actual, name),
-                )
-            )
         hottest = sorted(self._prefixes.values(), key=lambda prefix: -prefix.requests)[:PREFIXES_SHOWN]
+        return msgspec.structs.replace(
+            self._figures(totals, self._workers, now, window_s),
+            seq=self.last_seq,
+            decisions=[self._with_actual(decision) for decision in self._decisions],
+            prefixes=hottest,
+        )
+
+    def snapshot_of_past(self, totals: Second, at: float, window_s: float) -> KvSnapshot:
+        """Figures up to `at`, out of the history, with those of the kept decisions that had been made by then.
+
+        What workers held and were doing then is not known, and left out.
+        """
+        decisions = [self._with_actual(decision) for decision in self._decisions if decision.t <= at]
+        return msgspec.structs.replace(
+            self._figures(totals, {}, at, window_s),
+            seq=max((decision.seq for decision in decisions), default=0),
+            decisions=decisions,
+        )
+
+    def _figures(self, totals: Second, workers: dict[str, KvWorker], at: float, window_s: float) -> KvSnapshot:
+        names = {*workers, *totals.predicted, *totals.actual} - {""}
         return KvSnapshot(
             graph=self._graph,
-            t=now,
+            t=at,
             window_s=window_s,
-            seq=self.last_seq,
+            seq=0,
             block_size=self._config.block_size,
             mode=self._config.mode,
             predicted=_rate_of(totals.predicted, ""),
             actual=_rate_of(totals.actual, ""),
             avoidable_blocks=totals.avoidable,
             avoidable_share=totals.avoidable_share,
-            workers=workers,
-            decisions=[self._with_actual(decision) for decision in self._decisions],
-            prefixes=hottest,
+            workers=[
+                msgspec.structs.replace(
+                    workers.get(name, KvWorker(worker=name)),
+                    replica=self._replica_of(name),
+                    predicted=_rate_of(totals.predicted, name),
+                    actual=_rate_of(totals.actual, name),
+                )
+                for name in sorted(names)
+            ],
         )
 
-    def series(self, since: float, until: float, step: float, worker: str | None = None) -> list[Series]:
-        """Hit rates (both definitions, predicted and actual) and requests per second over time."""
-        since = max(since, until - KEPT_S)
-        steps = self._window.steps(since, until, step, worker or "")
-        labels = {"worker": worker} if worker else {}
-        columns: dict[str, list[tuple[float, float | None]]] = {}
-        for end, predicted, actual in steps:
-            for source, rate in (("predicted", predicted.hit_rate()), ("actual", actual.hit_rate())):
-                columns.setdefault(f"hit_rate_{source}", []).append((end, rate.ratio_of_sums))
-                columns.setdefault(f"hit_rate_{source}_mean", []).append((end, rate.mean_of_ratios))
-            columns.setdefault("decisions", []).append((end, predicted.requests / step))
-        return [
-            Series(name=name, unit="1/s" if name == "decisions" else "ratio", labels=labels, points=points)
-            for name, points in columns.items()
-        ]
-
-    def _decided(self, decision: KvDecision, source: str) -> KvDecision | None:
+    def _decided(self, decision: KvDecision, source: str, repeated: bool) -> KvDecision | None:
         if decision.seq <= self._seen.get(source, -1):
             return None
         self._seen[source] = decision.seq
         self._decisions.append(decision)
         self.last_seq = max(self.last_seq, decision.seq)
+        self.changed += 1
+        if repeated and decision.t <= self._written_until:
+            return decision  # an earlier daemon counted it
         self._window.predicted(
             decision.t,
             decision.worker,
@@ -146,14 +164,15 @@ class KvPicture:
             reused=decision.overlap_blocks,
             best=decision.best_overlap_blocks,
         )
-        self.changed += 1
+        _put_bounded(self._counted, decision.request_id, decision.t)
         return decision
 
-    def _measured(self, actual: _Actual, now: float) -> None:
-        self._window.actual(now, actual.worker, asked=actual.prompt_blocks, reused=actual.cached_blocks)
-        self._actuals[actual.request_id] = actual.cached_blocks
-        while len(self._actuals) > PENDING_ACTUALS:
-            self._actuals.popitem(last=False)
+    def _measured(self, actual: _Actual, now: float, repeated: bool) -> None:
+        counted = repeated and (actual.request_id in self._actuals or actual.request_id not in self._counted)
+        if not counted:
+            at = self._counted.get(actual.request_id, now) if repeated else now
+            self._window.actual(at, actual.worker, asked=actual.prompt_blocks, reused=actual.cached_blocks)
+        _put_bounded(self._actuals, actual.request_id, actual.cached_blocks)
 
     def _with_actual(self, decision: KvDecision) -> KvDecision:
         cached = self._actuals.get(decision.request_id)
@@ -162,3 +181,10 @@ class KvPicture:
 
 def _rate_of(tallies: dict[str, Tally], key: str) -> HitRate:
     return tallies.get(key, Tally()).hit_rate()
+
+
+def _put_bounded(known: OrderedDict[str, V], request_id: str, value: V) -> None:
+    """Remember something of a request, and forget the oldest one's when there are too many."""
+    known[request_id] = value
+    while len(known) > REQUESTS_KEPT:
+        known.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Hit rates over a moving window, from one bucket of sums a second. Pure: times come with the entries.
+"""Hit rates over a moving window, from one bucket of sums for each second. Pure: times come with the entries.
 
 Both definitions are kept apart: the ratio of sums (blocks reused / blocks asked) and the mean over requests
 of each one's ratio.
@@ -7,6 +7,7 @@ of each one's ratio.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dynamod.schema import HitRate
@@ -48,7 +49,7 @@ class Tally:
 
 @dataclass
 class Second:
-    """Everything that was learned in one second. Workers by instance id; the key "" is all of them."""
+    """Everything that was learned in [t, t + 1). Workers by instance id; the key "" is all of them."""
 
     t: int
     predicted: dict[str, Tally] = field(default_factory=dict)
@@ -56,15 +57,12 @@ class Second:
     avoidable: int = 0
     novel: int = 0
 
-
-@dataclass(frozen=True)
-class Totals:
-    """A window added up."""
-
-    predicted: dict[str, Tally]
-    actual: dict[str, Tally]
-    avoidable: int
-    novel: int
+    def take(self, other: Second) -> None:
+        for mine, theirs in ((self.predicted, other.predicted), (self.actual, other.actual)):
+            for key, tally in theirs.items():
+                mine.setdefault(key, Tally()).take(tally)
+        self.avoidable += other.avoidable
+        self.novel += other.novel
 
     @property
     def avoidable_share(self) -> float | None:
@@ -74,60 +72,58 @@ class Totals:
 
 
 class HitRateWindow:
-    """Buckets of the last `KEPT_S` seconds."""
+    """Buckets of the last `KEPT_S` seconds, and what of them nobody has written down yet."""
 
     def __init__(self) -> None:
         self._seconds: deque[Second] = deque()
+        self._unwritten: dict[int, Second] = {}
 
     def predicted(self, t: float, worker: str, *, asked: int, reused: int, best: int) -> None:
         """A decision: `reused` blocks on the chosen worker, `best` on the one that held most."""
-        second = self._at(t)
-        for key in ("", worker):
-            second.predicted.setdefault(key, Tally()).add(asked, reused)
-        second.avoidable += max(best - reused, 0)
-        second.novel += max(asked - max(best, reused), 0)
+        for second in self._at(t):
+            for key in ("", worker):
+                second.predicted.setdefault(key, Tally()).add(asked, reused)
+            second.avoidable += max(best - reused, 0)
+            second.novel += max(asked - max(best, reused), 0)
 
     def actual(self, t: float, worker: str, *, asked: int, reused: int) -> None:
         """What the engine of the chosen worker really had."""
-        second = self._at(t)
-        for key in ("", worker):
-            second.actual.setdefault(key, Tally()).add(asked, reused)
+        for second in self._at(t):
+            for key in ("", worker):
+                second.actual.setdefault(key, Tally()).add(asked, reused)
 
-    def totals(self, since: float, until: float) -> Totals:
+    def totals(self, since: float, until: float) -> Second:
         """Sums of the seconds in (since, until]."""
-        predicted: dict[str, Tally] = {}
-        actual: dict[str, Tally] = {}
-        avoidable = novel = 0
+        total = Second(int(until))
         for second in reversed(self._seconds):
             if second.t <= since:
                 break
-            if second.t > until:
-                continue
-            for total, part in ((predicted, second.predicted), (actual, second.actual)):
-                for key, tally in part.items():
-                    total.setdefault(key, Tally()).take(tally)
-            avoidable += second.avoidable
-            novel += second.novel
-        return Totals(predicted, actual, avoidable, novel)
+            if second.t <= until:
+                total.take(second)
+        return total
 
-    def steps(self, since: float, until: float, step: float, worker: str) -> list[tuple[float, Tally, Tally]]:
-        """(end of step, predicted, actual) over the range, for one worker or all (the empty string)."""
-        first = since - since % step + step
-        count = max(int((until - first) / step) + 1, 0)
-        grid = [(first + at * step, Tally(), Tally()) for at in range(count)]
-        for second in self._seconds:
-            at = int((second.t - first) // step) + (1 if (second.t - first) % step else 0)
-            if 0 <= at < count and second.t > since:
-                _, predicted, actual = grid[at]
-                predicted.take(second.predicted.get(worker, Tally()))
-                actual.take(second.actual.get(worker, Tally()))
-        return grid
+    def take_unwritten(self) -> list[Second]:
+        """What was added since the last call, by second."""
+        taken, self._unwritten = self._unwritten, {}
+        return list(taken.values())
 
-    def _at(self, t: float) -> Second:
-        """The bucket of a time; one that is a little late goes into the newest bucket."""
+    def remember(self, past: Iterable[Second]) -> None:
+        """Put what was written down in an earlier life before what is known."""
+        self._seconds = deque(sorted((*past, *self._seconds), key=lambda second: second.t))
+
+    def _at(self, t: float) -> tuple[Second, Second]:
+        """The buckets of a time, kept and unwritten."""
         at = int(t)
-        if not self._seconds or at > self._seconds[-1].t:
-            self._seconds.append(Second(at))
-            while self._seconds[0].t < at - KEPT_S:
-                self._seconds.popleft()
-        return self._seconds[-1]
+        return self._kept_at(at), self._unwritten.setdefault(at, Second(at))
+
+    def _kept_at(self, at: int) -> Second:
+        place = len(self._seconds)
+        while place and self._seconds[place - 1].t > at:
+            place -= 1  # what comes late is late by a moment: the search is short
+        if place and self._seconds[place - 1].t == at:
+            return self._seconds[place - 1]
+        made = Second(at)
+        self._seconds.insert(place, made)
+        while self._seconds[0].t < self._seconds[-1].t - KEPT_S:
+            self._seconds.popleft()
+        return made

@@ -7,30 +7,25 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dynamo.runtime.status import Address
-from dynamod.core.errors import Invalid
 from dynamod.observe.followers import Followers
-from dynamod.observe.metrics.query import Grouping, grid, to_series
+from dynamod.observe.metrics.file import MetricsFile, tier_for
+from dynamod.observe.metrics.query import Grouping, check_range, grid, to_series
 from dynamod.observe.metrics.rates import RecentValues, service_rates
 from dynamod.observe.metrics.samples import ReplicaSamples, SeriesKey
-from dynamod.observe.metrics.store import MetricStore, Owner, Point, tier_for
+from dynamod.observe.metrics.store import MetricStore, Owner, Point
 from dynamod.observe.presence import Presence
 from dynamod.schema import MetricSample, Series, ServiceRates
 
-T = TypeVar("T")
 OpenStream = Callable[[Address], AsyncIterator[dict[str, Any]]]
 """Opens the metrics stream of the process at an address."""
 
 FLUSH_S = 5.0
 PRUNE_S = 60.0
-MAX_POINTS = 11_000
-"""Most points of one series in an answer; a finer step over a longer range is refused."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +42,10 @@ class _Followed:
 class MetricsCollector:
     """Start it with `run` in a task of the owner; queries work while it runs."""
 
-    def __init__(self, path: Path, presence: Presence, open_stream: OpenStream) -> None:
-        self._path = path
+    def __init__(self, file: MetricsFile, presence: Presence, open_stream: OpenStream) -> None:
+        self._file = file
         self._presence = presence
         self._open_stream = open_stream
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics-store")
         self._store: MetricStore | None = None
         self._pending: list[Point] = []
         self._followed: dict[str, _Followed] = {}
@@ -59,7 +53,7 @@ class MetricsCollector:
 
     async def run(self) -> None:
         """Collect until cancelled; what was collected is written before this returns."""
-        await self._in_thread(self._open)
+        await self._file.run(self._open)
         self._presence.on_change(self._reconcile)
         self._reconcile()
         pruned = 0.0
@@ -70,12 +64,12 @@ class MetricsCollector:
                     await self._flush()
                     if time.monotonic() - pruned > PRUNE_S:
                         pruned = time.monotonic()
-                        await self._in_thread(lambda: self._opened().prune(time.time()))
+                        await self._file.run(lambda _: self._opened().prune(time.time()))
                 except sqlite3.Error as error:
                     _log.warning("metrics are not written: %s", error)
         finally:
             await self._streams.close()
-            await asyncio.shield(self._close())
+            await asyncio.shield(self._write_last())
 
     def rates(self, graph: str, *, service: str | None = None) -> list[ServiceRates]:
         """Each service and each replica of it, as of now."""
@@ -122,7 +116,7 @@ class MetricsCollector:
 
     async def names(self, graph: str) -> list[str]:
         await self._flush()
-        return await self._in_thread(lambda: self._opened().names(graph))
+        return await self._file.run(lambda _: self._opened().names(graph))
 
     async def series(
         self,
@@ -141,24 +135,17 @@ class MetricsCollector:
         Raises:
             Invalid: a range the wrong way round, or one with too many steps.
         """
-        if until <= since:
-            raise Invalid("it is not before until", field="since")
-        if (until - since) / step > MAX_POINTS:
-            raise Invalid(
-                f"{(until - since) / step:.0f} points are too many",
-                field="step",
-                remedy=f"use a step of {(until - since) / MAX_POINTS:.0f} s or more",
-            )
+        check_range(since, until, step)
         await self._flush()
 
-        def read() -> list[Series]:
+        def read(_: sqlite3.Connection) -> list[Series]:
             store = self._opened()
             steps = grid(since, until, step)
             tier = tier_for(since, step, time.time())
             found = store.find(graph, name, service=service, replica=replica)
             return to_series([(info, store.points(info.id, tier, since - step, until)) for info in found], steps, by)
 
-        return await self._in_thread(read)
+        return await self._file.run(read)
 
     async def _follow(self, owner: Owner, address: Address) -> None:
         followed = _Followed(owner)
@@ -209,24 +196,18 @@ class MetricsCollector:
     async def _flush(self) -> None:
         points, self._pending = self._pending, []
         if points:
-            await self._in_thread(lambda: self._opened().write(points))
+            await self._file.run(lambda _: self._opened().write(points))
 
-    def _open(self) -> None:
-        self._store = MetricStore(self._path)
+    def _open(self, database: sqlite3.Connection) -> None:
+        self._store = MetricStore(database)
         self._store.mark_interrupted()
 
     def _opened(self) -> MetricStore:
         assert self._store is not None, "the collector is not running"
         return self._store
 
-    async def _close(self) -> None:
+    async def _write_last(self) -> None:
         try:
             await self._flush()
         except sqlite3.Error as error:
             _log.warning("the last metrics are not written: %s", error)
-        if self._store is not None:
-            await self._in_thread(self._store.close)
-        self._thread.shutdown(wait=False)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

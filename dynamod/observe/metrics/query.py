@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dynamod.core.errors import Invalid
 from dynamod.observe.metrics.quantiles import QUANTILES, increase, quantile
 from dynamod.observe.metrics.samples import Value
 from dynamod.observe.metrics.store import SeriesInfo
@@ -16,6 +17,9 @@ from dynamod.schema import Series
 
 Points = Sequence[tuple[int, Value | None]]
 Grouping = Literal["replica", "service"]
+
+MAX_POINTS = 11_000
+"""Most points of one series in an answer; a finer step over a longer range is refused."""
 
 _AVERAGED = ("_usage", "_ratio", "_rate")
 _UNITS = {
@@ -33,6 +37,22 @@ class Grid:
 
     ends: Sequence[float]
     step: float
+
+
+def check_range(since: float, until: float, step: float) -> None:
+    """Whether there is an answer to it.
+
+    Raises:
+        Invalid: a range the wrong way round, or one with too many steps.
+    """
+    if until <= since:
+        raise Invalid("it is not before until", field="since")
+    if (until - since) / step > MAX_POINTS:
+        raise Invalid(
+            f"{(until - since) / step:.0f} points are too many",
+            field="step",
+            remedy=f"use a step of {(until - since) / MAX_POINTS:.0f} s or more",
+        )
 
 
 def grid(since: float, until: float, step: float) -> Grid:

@@ -1,41 +1,22 @@
-"""Where samples live: an SQLite file of their own, in three tiers of growing step and age.
+"""How samples are stored in the metrics file, in three tiers of growing step and age.
 
 Points are sparse: one is written when a value changed, and a NULL when its replica went away. A tier keeps
 the last value of each of its steps, stamped with the step's end. Histograms are one point: a packed vector
-(see `samples.Value`). All of it runs in one thread, which owns the connection.
+(see `samples.Value`). All of it runs in the file's thread.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 import msgspec
 
+from dynamod.observe.metrics.file import TIERS, Tier
 from dynamod.observe.metrics.samples import SeriesKey, Value
-
-
-@dataclass(frozen=True)
-class Tier:
-    """Points `step` seconds apart, kept for `keep` seconds."""
-
-    step: int
-    keep: int
-
-    @property
-    def table(self) -> str:
-        return f"points_{self.step}"
-
-    def end_of(self, t: int) -> int:
-        """The end of the step that `t` lies in: a point there is the last value of that step."""
-        return t + (-t) % self.step
-
-
-TIERS = (Tier(1, 30 * 60), Tier(10, 6 * 3600), Tier(60, 7 * 24 * 3600))
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series (
@@ -83,20 +64,14 @@ class Point:
 
 
 class MetricStore:
-    """Open it in the thread that will use it."""
+    """Makes its tables where they are missing; used in the thread of the connection."""
 
-    def __init__(self, path: Path | str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
         self._db.executescript(_SCHEMA)
         for tier in TIERS:
-            self._db.execute(_POINTS.format(table=tier.table))
+            self._db.execute(_POINTS.format(table=_table(tier)))
         self._ids: dict[tuple[Owner, SeriesKey], int] = {}
-
-    def close(self) -> None:
-        self._db.close()
 
     def write(self, points: Sequence[Point]) -> None:
         """Append points to every tier. The last value within a tier's step wins."""
@@ -106,7 +81,7 @@ class MetricStore:
             for tier in TIERS:
                 last = {(series, tier.end_of(t)): value for series, t, value in rows}
                 self._db.executemany(
-                    f"INSERT OR REPLACE INTO {tier.table} VALUES (?, ?, ?)",  # noqa: S608 - a table of ours
+                    f"INSERT OR REPLACE INTO {_table(tier)} VALUES (?, ?, ?)",  # noqa: S608 - a table of ours
                     ((series, t, value) for (series, t), value in last.items()),
                 )
             if points:
@@ -127,7 +102,7 @@ class MetricStore:
         self._db.execute("BEGIN IMMEDIATE")
         for tier in TIERS:
             self._db.execute(
-                f"INSERT OR IGNORE INTO {tier.table} SELECT id, ?, NULL FROM series",  # noqa: S608
+                f"INSERT OR IGNORE INTO {_table(tier)} SELECT id, ?, NULL FROM series",  # noqa: S608
                 (tier.end_of(at),),
             )
         self._db.execute("DELETE FROM meta WHERE key = 'written'")
@@ -137,8 +112,8 @@ class MetricStore:
         """Delete what is older than its tier keeps, and series without any point."""
         self._db.execute("BEGIN IMMEDIATE")
         for tier in TIERS:
-            self._db.execute(f"DELETE FROM {tier.table} WHERE t < ?", (int(now) - tier.keep,))  # noqa: S608
-        coarsest = TIERS[-1].table
+            self._db.execute(f"DELETE FROM {_table(tier)} WHERE t < ?", (int(now) - tier.keep,))  # noqa: S608
+        coarsest = _table(TIERS[-1])
         gone = self._db.execute(
             f"DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM {coarsest} WHERE series = id)"  # noqa: S608
         ).rowcount
@@ -167,11 +142,11 @@ class MetricStore:
     def points(self, series: int, tier: Tier, since: float, until: float) -> list[tuple[int, Value | None]]:
         """Points in the range, preceded by the last one before it (so that a value can be carried forward)."""
         before = self._db.execute(
-            f"SELECT t, value FROM {tier.table} WHERE series = ? AND t < ? ORDER BY t DESC LIMIT 1",  # noqa: S608
+            f"SELECT t, value FROM {_table(tier)} WHERE series = ? AND t < ? ORDER BY t DESC LIMIT 1",  # noqa: S608
             (series, int(since)),
         ).fetchall()
         rows = self._db.execute(
-            f"SELECT t, value FROM {tier.table} WHERE series = ? AND t >= ? AND t <= ? ORDER BY t",  # noqa: S608
+            f"SELECT t, value FROM {_table(tier)} WHERE series = ? AND t >= ? AND t <= ? ORDER BY t",  # noqa: S608
             (series, int(since), int(until)),
         ).fetchall()
         return [(t, unpack(value)) for t, value in (*before, *rows)]
@@ -194,12 +169,8 @@ class MetricStore:
         return int(row[0])
 
 
-def tier_for(since: float, step: float, now: float, tiers: Iterable[Tier] = TIERS) -> Tier:
-    """The finest tier that still holds `since`, but not finer than the step that is wanted needs."""
-    ordered = sorted(tiers, key=lambda tier: tier.step)
-    reaching = [tier for tier in ordered if now - tier.keep <= since] or ordered[-1:]
-    coarse_enough = [tier for tier in reaching if tier.step <= step]
-    return coarse_enough[-1] if coarse_enough else reaching[0]
+def _table(tier: Tier) -> str:
+    return f"points_{tier.step}"
 
 
 def pack(value: Value | None) -> float | bytes | None:

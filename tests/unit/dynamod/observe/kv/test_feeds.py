@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from dynamo.runtime.metrics import Registry
 from dynamod.core.errors import SlowConsumer
 from dynamod.observe.kv import feeds as kv_feeds
 from dynamod.observe.kv.feeds import KvFeeds, KvWatcher
+from dynamod.observe.kv.history import KvHistory
 from dynamod.observe.kv.picture import KvPicture
+from dynamod.observe.metrics.file import MetricsFile
 from dynamod.observe.presence import Presence
 from dynamod.observe.streams import ReplicaStreams
 from tests.unit.dynamod.observe.kv.test_picture import decision
@@ -44,14 +47,21 @@ async def runtime(tmp_path: Path) -> AsyncIterator[DistributedRuntime]:
 
 
 @pytest.fixture
-async def feeds(runtime: DistributedRuntime) -> AsyncIterator[KvFeeds]:
-    presence = Presence(runtime.discovery)
-    made = KvFeeds(presence, ReplicaStreams(runtime.plane).feed)
+async def feeds(runtime: DistributedRuntime, tmp_path: Path) -> AsyncIterator[KvFeeds]:
+    async with following(runtime, tmp_path / "metrics.db") as made:
+        yield made
+
+
+@asynccontextmanager
+async def following(runtime: DistributedRuntime, path: Path) -> AsyncIterator[KvFeeds]:
+    presence, file = Presence(runtime.discovery), MetricsFile(path)
+    made = KvFeeds(presence, ReplicaStreams(runtime.plane).feed, KvHistory(file))
     tasks = [asyncio.ensure_future(presence.run()), asyncio.ensure_future(made.run())]
     yield made
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await file.close()
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -81,8 +91,26 @@ async def test_a_router_is_found_and_what_it_decides_is_seen_at_once(
     (seen,) = picture.snapshot(time.time()).workers
     assert (seen.worker, seen.replica) == (worker, "worker-1")
     assert seen.predicted.ratio_of_sums == 0.8
-    feeds.forget(GRAPH)
-    assert feeds.picture(GRAPH).snapshot(time.time()).seq == 0
+    await feeds.write()
+    now = time.time()
+    assert (await feeds.history.totals(GRAPH, now - 60, now + 2, now)).predicted[worker].requests == 1
+    await feeds.forget(GRAPH)
+    assert feeds.picture(GRAPH).snapshot(now).seq == 0
+    assert not (await feeds.history.totals(GRAPH, now - 60, now + 2, now)).predicted
+
+
+async def test_figures_outlive_the_one_who_watched(runtime: DistributedRuntime, tmp_path: Path) -> None:
+    router = Router()
+    await router.publisher.serve(runtime.namespace("dynamo").component("Router").endpoint("kv_feed"))
+    for seq in (1, 2):
+        router.tell(decision(seq, time.time(), overlap=seq))
+    router.tell({"kind": "actual", "request_id": "r1", "worker": "a1", "prompt_blocks": 10, "cached_blocks": 3})
+    for _ in range(2):
+        async with following(runtime, tmp_path / "metrics.db") as feeds:
+            await until(lambda feeds=feeds: len(feeds.picture(GRAPH).snapshot(time.time()).decisions) == 2)
+            snapshot = feeds.picture(GRAPH).snapshot(time.time())
+            assert (snapshot.predicted.requests, snapshot.predicted.blocks_reused) == (2, 3)
+            assert (snapshot.actual.requests, snapshot.actual.blocks_reused) == (1, 3)
 
 
 async def test_a_watcher_that_does_not_keep_up_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

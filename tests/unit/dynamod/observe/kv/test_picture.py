@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from dynamod.observe.kv.picture import DECISIONS_KEPT, KvPicture
+from dynamod.observe.kv.window import Second, Tally
 
 
 def decision(seq: int, t: float, *, worker: str = "a1", overlap: int = 0, best: int | None = None) -> dict[str, Any]:
@@ -75,14 +76,30 @@ def test_a_decision_that_is_told_twice_counts_once(picture: KvPicture) -> None:
     assert picture.snapshot(101.0).predicted.requests == 2
 
 
-def test_series_have_one_point_a_step_and_none_where_nothing_was_asked(picture: KvPicture) -> None:
-    picture.apply(decision(1, 101.2, overlap=10), 101.2)
-    picture.apply(decision(2, 113.0, overlap=5), 113.0)
-    by_name = {series.name: series for series in picture.series(100.0, 130.0, 10.0)}
-    assert by_name["hit_rate_predicted"].points == [(110.0, 1.0), (120.0, 0.5), (130.0, None)]
-    assert by_name["decisions"].points == [(110.0, 0.1), (120.0, 0.1), (130.0, 0.0)]
-    (of_worker, *_) = picture.series(100.0, 130.0, 10.0, "nobody")
-    assert of_worker.points == [(110.0, None), (120.0, None), (130.0, None)]
+def test_what_comes_late_counts_in_its_own_second(picture: KvPicture) -> None:
+    picture.apply(decision(1, 100.0), 100.0, "a")
+    picture.apply(decision(2, 103.0), 103.0, "a")
+    picture.apply(decision(1, 101.5), 103.0, "b")
+    assert [picture.snapshot(103.9, reach).predicted.requests for reach in (1.0, 3.5, 10.0)] == [1, 2, 3]
+
+
+def test_what_an_earlier_daemon_counted_is_shown_and_not_counted_again(picture: KvPicture) -> None:
+    actual = {"kind": "actual", "worker": "a1", "prompt_blocks": 10, "cached_blocks": 5}
+    past = Second(100, predicted={"": Tally(1, 10, 8, 0.8)}, actual={"": Tally(1, 10, 5, 0.5)})
+    picture.remember([past], written_until=101.0)
+    for entry in (
+        decision(1, 100.2, overlap=8),
+        decision(2, 105.0, overlap=0),
+        {**actual, "request_id": "r1"},
+        {**actual, "request_id": "r2"},
+    ):
+        picture.apply(entry, 110.0, "router", repeated=True)
+    snapshot = picture.snapshot(111.0)
+    assert [(one.seq, one.actual_cached_blocks) for one in snapshot.decisions] == [(1, 5), (2, 5)]
+    assert (snapshot.predicted.requests, snapshot.predicted.blocks_reused) == (2, 8)
+    assert (snapshot.actual.requests, snapshot.actual.blocks_reused) == (2, 10)
+    picture.apply({**actual, "request_id": "r2"}, 112.0, "router", repeated=True)  # the feed is taken up again
+    assert picture.snapshot(113.0).actual.requests == 2
 
 
 def test_only_the_latest_decisions_are_kept(picture: KvPicture) -> None:

@@ -15,6 +15,7 @@ from dynamo.runtime.metrics import Registry
 from dynamod.core.errors import Invalid
 from dynamod.observe.metrics.collector import MetricsCollector
 from dynamod.observe.metrics.exposition import render
+from dynamod.observe.metrics.file import MetricsFile
 from dynamod.observe.presence import Presence
 from dynamod.observe.streams import ReplicaStreams
 from dynamod.schema import ServiceRates
@@ -33,13 +34,14 @@ async def replica(tmp_path: Path) -> AsyncIterator[DistributedRuntime]:
 
 @pytest.fixture
 async def collector(replica: DistributedRuntime, tmp_path: Path) -> AsyncIterator[MetricsCollector]:
-    presence = Presence(replica.discovery)
-    made = MetricsCollector(tmp_path / "metrics.db", presence, ReplicaStreams(replica.plane).metrics)
+    presence, file = Presence(replica.discovery), MetricsFile(tmp_path / "metrics.db")
+    made = MetricsCollector(file, presence, ReplicaStreams(replica.plane).metrics)
     tasks = [asyncio.ensure_future(presence.run()), asyncio.ensure_future(made.run())]
     yield made
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await file.close()
 
 
 async def until(condition: Callable[[], Any]) -> Any:

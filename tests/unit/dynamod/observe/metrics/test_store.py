@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from dynamod.observe.metrics.store import TIERS, MetricStore, Owner, Point, tier_for
+from dynamod.observe.metrics.file import TIERS, open_database, tier_for
+from dynamod.observe.metrics.store import MetricStore, Owner, Point
 
 OWNER = Owner("default/g", "Worker", "r1")
 KEY = ("in_flight", ())
@@ -13,9 +15,8 @@ KEY = ("in_flight", ())
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[MetricStore]:
-    opened = MetricStore(tmp_path / "metrics.db")
-    yield opened
-    opened.close()
+    with closing(open_database(tmp_path / "metrics.db")) as database:
+        yield MetricStore(database)
 
 
 def point(t: float, value: float | tuple[float, ...] | None, kind: str = "gauge") -> Point:
@@ -57,14 +58,19 @@ def test_what_a_tier_no_longer_keeps_is_deleted_and_then_its_series(store: Metri
 
 
 def test_after_an_interruption_every_series_has_an_end(tmp_path: Path) -> None:
-    first = MetricStore(tmp_path / "m.db")
-    first.write([point(1000.0, 7.0)])
-    first.close()
-    second = MetricStore(tmp_path / "m.db")
-    second.mark_interrupted()
-    (series,) = second.find("default/g", "in_flight")
-    assert second.points(series.id, TIERS[0], 900, 2000) == [(1000, 7.0), (1001, None)]
-    second.close()
+    with closing(open_database(tmp_path / "m.db")) as database:
+        MetricStore(database).write([point(1000.0, 7.0)])
+    with closing(open_database(tmp_path / "m.db")) as database:
+        second = MetricStore(database)
+        second.mark_interrupted()
+        (series,) = second.find("default/g", "in_flight")
+        assert second.points(series.id, TIERS[0], 900, 2000) == [(1000, 7.0), (1001, None)]
+
+
+def test_the_file_gives_space_back(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "m.db")) as database:
+        MetricStore(database)
+        assert database.execute("PRAGMA auto_vacuum").fetchone() == (2,), "2: incremental"
 
 
 def test_a_question_takes_the_finest_tier_that_reaches_back_and_is_fine_enough() -> None:
