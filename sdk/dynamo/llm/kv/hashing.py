@@ -145,8 +145,9 @@ class BlockHasher:
         full = len(packed) // self._bytes
         if not full:
             return np.empty(0, np.uint64)
-        ids = np.frombuffer(packed, _U32, full * self.block_size)
-        products: Hashes = ids.reshape(full, self.block_size) @ self._keys
+        # Widened before it is multiplied: numpy would do so piece by piece through a buffer, which costs more.
+        ids = np.ndarray((full, self.block_size), _U32, packed).astype(np.uint64)
+        products: Hashes = ids @ self._keys
         return products
 
     def contents(self, tokens: Sequence[int] | bytes) -> Hashes:

@@ -124,25 +124,25 @@ class PrefixIndex:
         self.changes += 1
         return holding
 
-    def store(self, worker: Worker, hashes: Iterable[int]) -> int:
+    def store(self, worker: Worker, hashes: Sequence[int]) -> int:
         """Note that `worker` holds these blocks; returns how many of them are news."""
         holding = self._holdings.get(worker) or self._join(worker)
-        bit, plus, holders = holding.mask, holding.plus, self._holders
-        get, known = holders.get, plus.get
-        news = seen = 0
+        alone, plus, holders = holding.mask, holding.plus, self._holders
+        note, known = holders.setdefault, plus.get
+        news, size = 0, len(holders)
         for key in hashes:
-            seen += 1
-            before = get(key, 0)
-            after = known(before)
-            if after is None:
-                after = self._shared(before | bit)
-                plus[before] = after
-            if after != before:
-                holders[key] = after
-                news += 1
+            before = note(key, alone)
+            if before != alone:
+                after = known(before)
+                if after is None:
+                    after = plus[before] = self._shared(before | alone)
+                if after != before:
+                    holders[key] = after
+                    news += 1
+        news += len(holders) - size  # the blocks that nobody had
         holding.blocks += news
         if self._sweep:
-            self.sweep(SWEEP_PER_BLOCK * seen)
+            self.sweep(SWEEP_PER_BLOCK * len(hashes))
         return news
 
     def _shared(self, mask: int) -> int:

@@ -19,14 +19,14 @@ from dynamo.llm.engines.base import BlocksCleared, BlocksRemoved, BlocksStored, 
 from dynamo.llm.kv.hashing import MASK64, root_hash, step_powers
 
 
-class Held(msgspec.Struct, frozen=True, tag="s", array_like=True):
+class Held(msgspec.Struct, frozen=True, tag="s", array_like=True, gc=False):
     """These prefixes are cached now; sequence hashes, parents before children."""
 
     dp_rank: int
     hashes: Sequence[int]
 
 
-class Gone(msgspec.Struct, frozen=True, tag="r", array_like=True):
+class Gone(msgspec.Struct, frozen=True, tag="r", array_like=True, gc=False):
     """These prefixes no longer are."""
 
     dp_rank: int

@@ -191,7 +191,7 @@ class KvRouter:
             prompt_tokens,
             hashes,
             int(overlap[slot]),
-            int(best.max()),
+            int(best[best.argmax()]),
             self._workers,
             slots,
             chosen_from,

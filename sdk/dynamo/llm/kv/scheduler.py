@@ -114,12 +114,11 @@ class Scheduler:
         active = self.active
         costs = overlap * -weight
         costs += active.prefill_blocks
-        costs += prompt_blocks
         if weight > 1:
-            np.maximum(costs, 0, out=costs)
+            np.maximum(costs, -prompt_blocks, out=costs)
         costs *= scale
         costs += active.held_blocks
-        costs += prompt_blocks
+        costs += prompt_blocks * (scale + 1)  # once to be computed, once to be held
         if shared is not None:
             costs -= shared
         return costs
@@ -127,10 +126,10 @@ class Scheduler:
     def cheapest(self, slots: Slots, costs: npt.NDArray[Any]) -> int:
         """The slot of least cost; among equals the one with the fewest requests in flight, then each in turn."""
         values = costs[slots]
-        ties = slots[values <= values.min() + 1e-9]
+        ties = slots[values <= values.item(values.argmin()) + 1e-9]
         if len(ties) > 1:
             requests = self.active.requests[ties]
-            ties = ties[requests == requests.min()]
+            ties = ties[requests == requests.item(requests.argmin())]
         return self.in_turn(ties)
 
     def sample(self, slots: Slots, costs: Floats, temperature: float) -> int:

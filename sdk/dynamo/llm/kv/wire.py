@@ -7,22 +7,22 @@ hashes as one string of little-endian unsigned 64-bit integers: eight bytes a bl
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dynamo.llm.errors import LlmError
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 
 
-class _Codecs(dict[int, struct.Struct]):
-    """Length in bytes -> the structure of that many hashes."""
+class _Readers(dict[int, Callable[[bytes], tuple[int, ...]]]):
+    """Length in bytes -> what reads that many bytes as hashes."""
 
-    def __missing__(self, length: int) -> struct.Struct:
-        codec = self[length] = struct.Struct(f"<{length >> 3}Q")
-        return codec
+    def __missing__(self, length: int) -> Callable[[bytes], tuple[int, ...]]:
+        reader = self[length] = struct.Struct(f"<{length >> 3}Q").unpack
+        return reader
 
 
-_CODECS = _Codecs()
+_READERS = _Readers()
 _KINDS: dict[Any, type[Held] | type[Gone]] = {"s": Held, "r": Gone}
 
 
@@ -31,7 +31,7 @@ class MalformedChange(LlmError, ValueError):
 
 
 def _pack(hashes: Sequence[int]) -> bytes:
-    return _CODECS[8 * len(hashes)].pack(*hashes)
+    return struct.pack(f"<{len(hashes)}Q", *hashes)
 
 
 def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
@@ -49,16 +49,16 @@ def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
 
 def decode_changes(items: Iterable[Any]) -> list[CacheChange]:
     """Raises MalformedChange."""
-    return [_decode(item) for item in items]
-
-
-def _decode(item: Any) -> CacheChange:
-    try:
-        if item[0] == "c":
-            return Emptied(int(item[1]))
-        tag, rank, packed = item
-        if type(rank) is not int:
-            raise TypeError(f"rank {rank!r}")
-        return _KINDS[tag](rank, _CODECS[len(packed)].unpack(packed))
-    except (TypeError, ValueError, IndexError, KeyError, struct.error) as error:
-        raise MalformedChange(f"not a cache change: {item!r:.80} ({error})") from None
+    out: list[CacheChange] = []
+    for item in items:
+        try:
+            if item[0] == "c":
+                out.append(Emptied(int(item[1])))
+                continue
+            tag, rank, packed = item
+            if type(rank) is not int:
+                raise TypeError(f"rank {rank!r}")
+            out.append(_KINDS[tag](rank, _READERS[len(packed)](packed)))
+        except (TypeError, ValueError, IndexError, KeyError, struct.error) as error:
+            raise MalformedChange(f"not a cache change: {item!r:.80} ({error})") from None
+    return out
