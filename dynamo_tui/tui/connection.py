@@ -16,10 +16,10 @@ from dynamo_tui.client import calls, streams
 from dynamo_tui.client.errors import ClientError, Gone
 from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.resume import ConnectionState, Resumption
-from dynamo_tui.tui.rate_history import NAMES, past_rates
+from dynamo_tui.tui.retained import retained_rates
 from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, Link, Store
-from dynamod.schema import KvDecision, KvSnapshot, Page, Series
+from dynamod.schema import KvDecision, KvSnapshot, Page
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Connection:
         self.store = store
         self.now = now
         self._live = live
-        self._with_past: set[GraphKey] = set()
+        self._with_past: set[tuple[GraphKey, str | None]] = set()
 
     @property
     def name(self) -> str:
@@ -112,35 +112,22 @@ class Connection:
             return  # the feed goes on; only the past is missing
         self.store.add_past_events(page.items)
 
-    async def rates(self, key: GraphKey) -> None:
-        """What the services of a graph do, at most once a second; what is retained of it first."""
-        if key not in self._with_past:
-            await self._rates_history(key)
+    async def rates(self, key: GraphKey, replica: str | None = None) -> None:
+        """What the services of a graph do, at most once a second; first what is retained, of them or of one replica."""
+        if (key, replica) not in self._with_past:
+            await self._rates_history(key, replica)
         async for rates in self._feed(streams.rates(key.name, project=key.project)):
             self.store.apply_rates(key, rates, self.now())
 
-    async def _rates_history(self, key: GraphKey) -> None:
-        """Fetch the services' figures from before the dashboard was opened, once for each graph."""
+    async def _rates_history(self, key: GraphKey, replica: str | None) -> None:
+        """Fetch the figures from before the dashboard was opened, once for each graph and replica."""
         until = self.now()
-        series: list[Series] = []
         try:
-            names = await self.client.send(calls.metric_names(key.name, project=key.project))
-            for name in NAMES.intersection(names):
-                call = calls.metrics(
-                    key.name,
-                    name,
-                    since=until - RATES_PAST_S,
-                    until=until,
-                    step=RATES_STEP_S,
-                    by="service",
-                    project=key.project,
-                )
-                found = await self.client.send(call)
-                series += found
+            past = await retained_rates(self.client, key, until - RATES_PAST_S, until, RATES_STEP_S, replica=replica)
         except ClientError:
             return  # no past; the live feed starts one
-        self._with_past.add(key)
-        self.store.merge_rates_history(key, past_rates(series))
+        self._with_past.add((key, replica))
+        self.store.merge_rates_history(key, past)
 
     async def kv(self, key: GraphKey) -> None:
         """A graph's KV routing: retained history first, then live."""

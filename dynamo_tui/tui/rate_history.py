@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from dynamo_tui.tui.history import Point
+from dynamo_tui.tui.store import RateKey
 from dynamod.schema import Series
 
 REQUESTS = "dynamo_endpoint_requests_total"
@@ -44,17 +45,17 @@ Values = dict[float, float]
 """A figure by time; a time without a value is not in it."""
 
 
-def past_rates(series: Iterable[Series]) -> dict[tuple[str, str], list[Point]]:
-    """Points of each service and field of `ServiceRates`, in order of time."""
-    by_service: dict[str, list[Series]] = {}
+def past_rates(series: Iterable[Series]) -> dict[tuple[RateKey, str], list[Point]]:
+    """Points of each service, or replica where the series name one, and field of `ServiceRates`, in order of time."""
+    by_owner: dict[RateKey, list[Series]] = {}
     for one in series:
         if one.labels.get("endpoint") not in _FEEDS:
-            by_service.setdefault(one.labels.get("service", ""), []).append(one)
-    past: dict[tuple[str, str], list[Point]] = {}
-    for service, held in by_service.items():
+            by_owner.setdefault((one.labels.get("service", ""), one.labels.get("replica")), []).append(one)
+    past: dict[tuple[RateKey, str], list[Point]] = {}
+    for owner, held in by_owner.items():
         for field, make in _FIELDS.items():
             if values := make(held):
-                past[service, field] = [(t, values[t]) for t in sorted(values)]
+                past[owner, field] = [(t, values[t]) for t in sorted(values)]
     return past
 
 

@@ -189,10 +189,10 @@ class Store:
                 self.rate_track(key, rate_key, name).add(t, value)
         self.touch(Topic.RATES)
 
-    def merge_rates_history(self, key: GraphKey, past: Mapping[tuple[str, str], Iterable[Point]]) -> None:
-        """Put retained figures, by service and field, in front of what is held."""
-        for (service, name), points in past.items():
-            self.rate_track(key, (service, None), name).prepend(points)
+    def merge_rates_history(self, key: GraphKey, past: Mapping[tuple[RateKey, str], Iterable[Point]]) -> None:
+        """Put retained figures, by service or replica and by field, in front of what is held."""
+        for (rate_key, name), points in past.items():
+            self.rate_track(key, rate_key, name).prepend(points)
         self.touch(Topic.RATES)
 
     def rate_track(self, key: GraphKey, rate_key: RateKey, name: str) -> Track:

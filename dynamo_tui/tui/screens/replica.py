@@ -15,11 +15,10 @@ from textual.containers import Horizontal, VerticalScroll
 from dynamo_tui.client import calls
 from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui import figures
-from dynamo_tui.tui.drawing.braille import sparkline
 from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.logs import LogsView
-from dynamo_tui.tui.screens.rate_fields import RATE_FORMATS
 from dynamo_tui.tui.screens.replica_cells import gpu_text, replica_name, replica_reason
+from dynamo_tui.tui.screens.replica_measured import ESSENTIAL, WINDOWS_S, measured_lines
 from dynamo_tui.tui.store import GraphKey, Topic
 from dynamo_tui.tui.tones import Run, Tone, replica_mark
 from dynamo_tui.tui.widgets.paint import Lines
@@ -27,9 +26,8 @@ from dynamod.schema import ExitInfo, Replica, Revision, Why
 
 _SECRET = re.compile(r"secret|token|passw|credential|private|api_?key|auth", re.IGNORECASE)
 HIDDEN = "••••••"
-SPARK_WIDTH = 16
-SPARK_S = 120.0
 LABEL_WIDTH = 12
+SPARK_WIDTH = 30
 
 
 class ReplicaView(View):
@@ -37,13 +35,15 @@ class ReplicaView(View):
     DEFAULT_CSS = """
     ReplicaView #upper { height: auto; max-height: 60%; }
     ReplicaView #facts-scroll { width: 1fr; height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
-    ReplicaView #measured { width: 44; display: none; }
+    ReplicaView #measured { width: 56; display: none; }
     ReplicaView.-wide #measured { display: block; }
     ReplicaView #own-logs { height: 1fr; border-top: solid $panel; border-title-color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "open_logs", "Logs", id="replica.logs"),
         Binding("i", "environment", "Environment", id="replica.env"),
+        Binding("plus,equals_sign", "zoom(-1)", "Shorter", key_display="+", show=False, id="replica.zoom-in"),
+        Binding("minus", "zoom(1)", "Longer", key_display="-", show=False, id="replica.zoom-out"),
         Binding("tab", "other_part", "Why/logs", show=False, id="replica.switch"),
     ]
 
@@ -56,6 +56,7 @@ class ReplicaView(View):
         self._problem = ""
         self._seen: Replica | None = None
         self.show_environment = False
+        self.window = 1
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="upper"):
@@ -101,7 +102,7 @@ class ReplicaView(View):
         return self.query_one("#own-logs", LogsView)
 
     def feeds(self) -> Sequence[Feed]:
-        return (partial(self.connection.rates, self.key), self._explain)
+        return (partial(self.connection.rates, self.key, self.target), self._explain)
 
     def shown(self) -> None:
         super().shown()
@@ -145,8 +146,12 @@ class ReplicaView(View):
             return  # a call that was put off until after the page had gone
         facts = self.query_one("#facts", Lines)
         room = max(20, self.query_one("#facts-scroll").size.width - LABEL_WIDTH - 3)
-        facts.set_lines([line for fact in self._facts() for line in _wrapped(fact, room)])
-        self.query_one("#measured", Lines).set_lines(list(self._measured()))
+        lines = [line for fact in self._facts() for line in _wrapped(fact, room)]
+        if not self.has_class("-wide"):
+            # No room beside the facts: the figures that tell most stand below them.
+            lines += self._measured(max(10, room - 12), only=ESSENTIAL)
+        facts.set_lines(lines)
+        self.query_one("#measured", Lines).set_lines(list(self._measured(SPARK_WIDTH)))
 
     # -- what it says ---------------------------------------------------------------------------------------
 
@@ -196,23 +201,10 @@ class ReplicaView(View):
         lines = [f"{name}={HIDDEN if _SECRET.search(name) else value}" for name, value in sorted(values.items())]
         yield from _list("environment", lines or ["nothing beyond the daemon's own"], Tone.TEXT)
 
-    def _measured(self) -> Iterator[list[Run]]:
-        replica = self.replica
-        if replica is None:
-            return
-        now = self.now()
-        held = self.store.rates.get(self.key, {}).get((replica.service, replica.id))
-        for name, (label, form) in RATE_FORMATS.items():
-            value = getattr(held, name) if held is not None else None
-            if value is None:
-                continue
-            track = self.store.rate_track(self.key, (replica.service, replica.id), name)
-            trend = sparkline(track.buckets(now - SPARK_S, now, SPARK_WIDTH))
-            yield [
-                (f" {label:<15}", Tone.MUTED),
-                (f"{form(value):>8}  ", Tone.TEXT),
-                (trend, Tone.INFO),
-            ]
+    def _measured(self, width: int, *, only: tuple[str, ...] = ()) -> Iterator[list[Run]]:
+        if (replica := self.replica) is not None:
+            window = WINDOWS_S[self.window]
+            yield from measured_lines(self.store, self.key, replica, self.now(), window, width, only=only)
 
     # -- actions --------------------------------------------------------------------------------------------
 
@@ -221,6 +213,10 @@ class ReplicaView(View):
 
     def action_environment(self) -> None:
         self.show_environment = not self.show_environment
+        self._show()
+
+    def action_zoom(self, by: int) -> None:
+        self.window = min(len(WINDOWS_S) - 1, max(0, self.window + by))
         self._show()
 
     def action_other_part(self) -> None:

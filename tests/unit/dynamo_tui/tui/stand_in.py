@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from dynamod.schema import Event, Graph, LogLine, Page, Problem, Replica
+from dynamod.schema import Event, Graph, LogLine, Page, Problem, Replica, Series
 from dynamod.schema.builds import Build
 from tests.unit.dynamo_tui.tui import kv_world, world
 
@@ -101,7 +101,7 @@ class StandIn:
             "/v1/gpus": lambda r: answer(world.gpus()),
             "/v1/graphs/{graph}/logs": self._logs,
             "/v1/graphs/{graph}/metrics/names": lambda r: answer(sorted(world.past_metrics())),
-            "/v1/graphs/{graph}/metrics": lambda r: answer(world.past_metrics()[r.query_params["name"]]),
+            "/v1/graphs/{graph}/metrics": lambda r: answer(self._metric(r.query_params)),
             "/v1/graphs/{graph}/kv/series": lambda r: answer(
                 kv_world.kv_series(r.query_params.get("worker")) if self._has_kv(r) else []
             ),
@@ -151,6 +151,12 @@ class StandIn:
         after = int(request.query_params.get("after", 0))
         limit = int(request.query_params.get("limit", 100))
         return answer(Page(items=[e for e in self.events if e.seq > after][:limit]))
+
+    def _metric(self, query: Any) -> list[Series]:
+        """One metric of the services, or of the replica that is named; points up to the time that is named."""
+        until = float(query.get("until", "inf"))
+        found = world.past_metrics(self.replicas.get(query.get("replica", "")))[query["name"]]
+        return [msgspec.structs.replace(s, points=[p for p in s.points if p[0] <= until]) for s in found]
 
     def _kept(self, line: LogLine, query: Any) -> bool:
         return (

@@ -196,13 +196,14 @@ def rates(graph: Graph, phase: float = 0.0) -> list[ServiceRates]:
     return out
 
 
-def past_metrics() -> dict[str, list[Series]]:
-    """The last ten minutes of the router graph's Frontend, as the daemon retains them."""
+def past_metrics(replica: Replica | None = None) -> dict[str, list[Series]]:
+    """The last ten minutes of the router graph's Frontend, or of one replica, as the daemon retains them."""
+    owner = {"service": replica.service, "replica": replica.id} if replica else {"service": "Frontend"}
     times = [NOW - 600 + 5 * n for n in range(120)]
 
     def series(name: str, scale: float, **labels: str) -> Series:
         points: list[tuple[float, float | None]] = [(t, scale * (2 + math.sin(t / 60))) for t in times]
-        return Series(name=name, labels={"service": "Frontend", **labels}, points=points)
+        return Series(name=name, labels={**owner, **labels}, points=points)
 
     return {
         "dynamo_http_requests_total": [
@@ -212,6 +213,8 @@ def past_metrics() -> dict[str, list[Series]]:
         "dynamo_http_duration_seconds": [
             series("dynamo_http_duration_seconds", 0.01 * (1 + float(q)), quantile=q) for q in ("0.5", "0.95", "0.99")
         ],
+        "dynamo_endpoint_queue_depth": [series("dynamo_endpoint_queue_depth", 1.0, endpoint="generate")],
+        "process_cpu_seconds_total": [series("process_cpu_seconds_total", 0.1)],
         "process_resident_memory_bytes": [series("process_resident_memory_bytes", 100e6)],
         "of_no_page": [series("of_no_page", 1.0)],
     }
