@@ -42,7 +42,7 @@ def graph_response(graph: Graph, status_code: int = 200, headers: dict[str, str]
 @router.get("", summary="List graphs")
 @describes(Page[Graph])
 async def list_graphs(backend: BackendDep, project: Projects, after: After = None, limit: Limit = 100) -> Response:
-    return WireResponse(await backend.engine.graphs(project, after=after, limit=limit))
+    return WireResponse(await backend.engine.graphs_encoded(project, after=after, limit=limit))
 
 
 @router.post("", summary="Submit a graph: create it, or give it a new revision", status_code=201)

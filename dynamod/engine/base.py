@@ -9,7 +9,6 @@ from dynamod.core.errors import NotFound, Unavailable
 from dynamod.core.records import GraphRecord
 from dynamod.engine.actor import GraphActor
 from dynamod.engine.core import Core
-from dynamod.engine.views import graph_view
 from dynamod.schema.graphs import Graph
 
 
@@ -48,5 +47,4 @@ class EngineBase(ABC):
         return actor
 
     def _view(self, record: GraphRecord) -> Graph:
-        memory = self.core.memory
-        return graph_view(record, memory.target(record), memory.of_graph(record.id))
+        return self.core.memory.view(record.id)

@@ -235,7 +235,7 @@ class Commands(Builds):
     def _changed(self, record: GraphRecord) -> Graph:
         """Wake the graph's actor and show the graph as it is now."""
         self._actor(record).wake()
-        return self._view(self.core.memory.graphs.get(record.id, record))
+        return self._view(record)
 
     async def _check_driver(self, request: Submission) -> None:
         drivers = self.core.drivers

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from dynamod.core.errors import Invalid, NotFound
-from dynamod.core.records import ReplicaRecord
+from dynamod.core.records import GraphRecord, ReplicaRecord
 from dynamod.engine.base import EngineBase
 from dynamod.engine.feed import EventSubscription
 from dynamod.engine.views import replica_view, revision_view
@@ -22,13 +24,15 @@ T = TypeVar("T")
 class Queries(EngineBase):
     async def graphs(self, project: str | None = None, *, after: str | None = None, limit: int = 100) -> Page[Graph]:
         """Graphs by project and name. `after` is the cursor of the page before."""
-        found = sorted(
-            (g for g in self.core.memory.graphs.values() if project in (None, g.project)),
-            key=lambda g: (g.project, g.name),
-        )
-        keyed = [(f"{g.project}/{g.name}", g) for g in found]
-        chosen, cursor = _page(keyed, after, limit)
+        chosen, cursor = self._graph_page(project, after, limit)
         return Page(items=[self._view(record) for record in chosen], next=cursor)
+
+    async def graphs_encoded(
+        self, project: str | None = None, *, after: str | None = None, limit: int = 100
+    ) -> Page[msgspec.Raw]:
+        """The same page with each graph as JSON, which is kept while the graph does not change."""
+        chosen, cursor = self._graph_page(project, after, limit)
+        return Page(items=[self.core.memory.encoded_view(record.id) for record in chosen], next=cursor)
 
     async def graph(self, project: str, name: str) -> Graph:
         return self._view(self.core.memory.graph(project, name))
@@ -48,11 +52,13 @@ class Queries(EngineBase):
             NotFound: there is no such graph, or it has no such service.
         """
         memory = self.core.memory
+        found: Iterable[ReplicaRecord] = memory.replicas.values()
         if graph is not None:
             record = memory.graph(project or "default", graph)
             if service is not None:
                 self._known_service(record.id, service)
-        found = [r for r in memory.replicas.values() if _matches(r, project, graph, service)]
+            found = memory.of_graph(record.id)
+        found = [r for r in found if project in (None, r.project) and service in (None, r.service)]
         keyed = sorted((f"{r.project}/{r.graph}/{r.service}/{r.index:06d}/{r.id}", r) for r in found)
         chosen, cursor = _page(keyed, after, limit)
         return Page(items=[replica_view(r) for r in chosen], next=cursor)
@@ -109,16 +115,17 @@ class Queries(EngineBase):
         await self.core.gpus.known()
         return self.core.gpus.view()
 
+    def _graph_page(self, project: str | None, after: str | None, limit: int) -> tuple[list[GraphRecord], str | None]:
+        graphs = self.core.memory.graphs.values()
+        keyed = sorted((f"{g.project}/{g.name}", g) for g in graphs if project is None or g.project == project)
+        return _page(keyed, after, limit)
+
     def _known_service(self, graph_id: str, service: str) -> None:
         names = {
             name for revision in self.core.memory.revisions[graph_id].values() for name in revision.spec.service_names()
         }
         if service not in names:
             raise NotFound("service", service, known=sorted(names))
-
-
-def _matches(record: ReplicaRecord, project: str | None, graph: str | None, service: str | None) -> bool:
-    return project in (None, record.project) and graph in (None, record.graph) and service in (None, record.service)
 
 
 def _page(keyed: Sequence[tuple[str, T]], after: str | None, limit: int) -> tuple[list[T], str | None]:

@@ -118,7 +118,7 @@ class Turn:
     def _written(self, feed: Feed, events: list[Event]) -> None:
         memory = self._memory
         if self._graph is not None:
-            memory.graphs[self._graph_id] = self._graph
+            memory.put_graph(self._graph)
             memory.revisions.setdefault(self._graph_id, {}).update(self._revisions)
         for replica_id, record in self._replicas.items():
             if record is None:

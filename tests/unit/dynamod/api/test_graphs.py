@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -79,6 +80,33 @@ async def test_lists_are_paged_by_cursor(client: httpx.AsyncClient) -> None:
         if after is None:
             break
     assert names == [f"g{n}" for n in range(5)]
+
+
+async def test_pages_over_all_projects_skip_and_repeat_nothing(client: httpx.AsyncClient) -> None:
+    """A project's name may sort before the separator of the cursor."""
+    for project in ("a", "a-b", "a.c", "ab"):
+        assert (await client.post("/v1/graphs", json={**submission(), "project": project})).status_code == 201
+    seen, params = [], {"project": "*", "limit": "1"}
+    while True:
+        page = (await client.get("/v1/graphs", params=params)).json()
+        seen += [graph["project"] for graph in page["items"]]
+        if page["next"] is None:
+            break
+        params["after"] = page["next"]
+    assert sorted(seen) == ["a", "a-b", "a.c", "ab"]
+
+
+async def test_a_list_shows_each_graph_as_it_is_now(client: httpx.AsyncClient) -> None:
+    for name in ("one", "two"):
+        await client.post("/v1/graphs", json=submission(name))
+    for replicas in (0, 2, 1):
+        await client.post("/v1/graphs/one/services/Worker/scale", json={"replicas": replicas})
+        listed = (await client.get("/v1/graphs")).json()["items"]
+        assert [graph["services"][0]["desired"] for graph in listed] == [replicas, 0]
+    await client.delete("/v1/graphs/two")
+    async with asyncio.timeout(20):
+        while len((await client.get("/v1/graphs")).json()["items"]) == 2:
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
