@@ -156,7 +156,7 @@ class RouterPicker:
             raise Busy("All workers are busy; please try again shortly.", retry_after=RETRY_AFTER)
         if not answer.instance_id:
             raise NoWorkers("No worker can take this request now; one may be starting.")
-        chosen = msgspec.structs.replace(request, overlap_blocks=answer.overlap_blocks, dp_rank=answer.dp_rank or None)
+        chosen = msgspec.structs.replace(request, overlap_blocks=answer.overlap_blocks, dp_rank=answer.dp_rank)
         return Planned(request=chosen, instance_id=answer.instance_id, overrides=overrides)
 
     def first_token(self, request_id: str, cached_tokens: int | None) -> None:

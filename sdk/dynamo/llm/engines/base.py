@@ -45,7 +45,8 @@ class StopOptions(msgspec.Struct, kw_only=True, omit_defaults=True):
 class EngineRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One prompt. `salt` and `lora` separate otherwise equal prefixes in the cache.
 
-    `overlap_blocks` is the router's prediction of what the chosen worker holds, for comparison.
+    `overlap_blocks` is the router's prediction of what the chosen worker holds, for comparison. `dp_rank` is the
+    data-parallel rank that it chose; None leaves the choice to the engine.
     """
 
     request_id: str
@@ -110,7 +111,10 @@ KvEvent = BlocksStored | BlocksRemoved | BlocksCleared
 
 
 class EngineLoad(msgspec.Struct, kw_only=True):
-    """One worker's load now. Blocks are KV-cache blocks; `cache_usage` is active/total in 0..1."""
+    """One worker's load now. Blocks are KV-cache blocks; `cache_usage` is active/total in 0..1.
+
+    `ranks` has the load of each data-parallel rank of an engine that has several, whose own figures are their sums.
+    """
 
     running_requests: int = 0
     waiting_requests: int = 0
@@ -121,6 +125,23 @@ class EngineLoad(msgspec.Struct, kw_only=True):
     cache_usage: float = 0.0
     prefix_queries_tokens: int = 0  # since start
     prefix_hits_tokens: int = 0  # since start
+    ranks: list[EngineLoad] = []
+
+    def of_rank(self, rank: int) -> EngineLoad:
+        """The load of one data-parallel rank; the whole where the engine does not tell them apart."""
+        return self.ranks[rank] if rank < len(self.ranks) else self
+
+
+def combined(ranks: list[EngineLoad]) -> EngineLoad:
+    """The load of an engine with these data-parallel ranks; that of the single one if there are no others."""
+    if len(ranks) == 1:
+        return ranks[0]
+    load = EngineLoad(ranks=ranks)
+    for name in EngineLoad.__struct_fields__:
+        if name not in ("ranks", "cache_usage"):
+            setattr(load, name, sum(getattr(rank, name) for rank in ranks))
+    load.cache_usage = load.active_blocks / load.total_blocks if load.total_blocks else 0.0
+    return load
 
 
 class ModelFile(msgspec.Struct, frozen=True):
@@ -152,6 +173,7 @@ class ModelCard(msgspec.Struct, kw_only=True, omit_defaults=True):
     kinds: list[str] = msgspec.field(default_factory=lambda: ["chat", "completions"])
     engine: str = ""
     simulated: bool = False
+    data_parallel_size: int = 1
     loras: list[str] = []
     extra: dict[str, Any] = {}
 

@@ -31,7 +31,7 @@ class MockerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Size and behaviour of a simulated engine. The names are vLLM's where it has one.
 
     `speedup_ratio` divides all times. A request without `max_tokens` ends with the end token after
-    `default_output_tokens`.
+    `default_output_tokens`. Each of `data_parallel_size` ranks has blocks and a batch of its own, of the given sizes.
     """
 
     num_gpu_blocks: int = 16384
@@ -45,10 +45,14 @@ class MockerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     default_output_tokens: int = 64
     speedup_ratio: float = 1.0
     seed: int = 0
+    data_parallel_size: int = 1
     timing: TimingModel = TimingModel()
 
     def __post_init__(self) -> None:
-        for name in ("num_gpu_blocks", "block_size", "max_num_seqs", "max_num_batched_tokens", "max_model_len"):
+        for name in (
+            "num_gpu_blocks", "block_size", "max_num_seqs", "max_num_batched_tokens", "max_model_len",
+            "data_parallel_size",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"mocker option {name} must be at least 1, got {getattr(self, name)}")
         if not self.speedup_ratio > 0:
@@ -96,12 +100,12 @@ class Generated(msgspec.Struct, frozen=True):
 
 
 class MockerCore:
-    """The engine's state machine. `vocabulary`: the ids that it generates (all of 0..vocab_size-1 by default)."""
+    """One rank's state machine. `vocabulary`: the ids that it generates (all of 0..vocab_size-1 by default)."""
 
-    def __init__(self, options: MockerOptions, vocabulary: Sequence[int] | None = None) -> None:
+    def __init__(self, options: MockerOptions, vocabulary: Sequence[int] | None = None, *, dp_rank: int = 0) -> None:
         self.options = options
         self.hasher = BlockHasher(options.block_size)
-        self.pool = BlockPool(options.num_gpu_blocks, caching=options.enable_prefix_caching)
+        self.pool = BlockPool(options.num_gpu_blocks, caching=options.enable_prefix_caching, dp_rank=dp_rank)
         self.waiting: deque[SimRequest] = deque()
         self.running: list[SimRequest] = []
         self.preemptions = 0

@@ -26,13 +26,14 @@ class Block:
 
 
 class BlockPool:
-    """`total` blocks. Events of what the cache gained and lost collect until `take_events`."""
+    """`total` blocks of one data-parallel rank. What the cache gained and lost collects until `take_events`."""
 
-    def __init__(self, total: int, *, caching: bool = True) -> None:
+    def __init__(self, total: int, *, caching: bool = True, dp_rank: int = 0) -> None:
         if total < 1:
             raise ValueError(f"a pool needs at least one block, got {total}")
         self.total = total
         self._caching = caching
+        self._rank = dp_rank
         self._free: OrderedDict[int, Block] = OrderedDict((number, Block(number)) for number in range(total))
         # Equal content may sit in several blocks: two requests can fill the same prefix side by side.
         self._cached: dict[int, OrderedDict[int, Block]] = {}
@@ -89,7 +90,7 @@ class BlockPool:
             del self._cached[name]
         block.name = None
         self.cached_blocks -= 1
-        self._events.append(BlocksRemoved(block_hashes=(name,)))
+        self._events.append(BlocksRemoved(block_hashes=(name,), dp_rank=self._rank))
 
     def cache(
         self, blocks: Sequence[Block], names: Sequence[int], contents: Sequence[int], parent: int | None,
@@ -103,7 +104,7 @@ class BlockPool:
             self._cached.setdefault(name, OrderedDict())[block.number] = block
         self.cached_blocks += len(blocks)
         stored = tuple(StoredBlock(name, content) for name, content in zip(names, contents, strict=True))
-        self._events.append(BlocksStored(parent_hash=parent, blocks=stored, lora=lora, salt=salt))
+        self._events.append(BlocksStored(parent_hash=parent, blocks=stored, lora=lora, salt=salt, dp_rank=self._rank))
 
     def release(self, blocks: Sequence[Block]) -> None:
         """A request lets go of its blocks (in order; the last is the first to be evicted)."""
@@ -126,7 +127,7 @@ class BlockPool:
             block.name = None
         self._cached.clear()
         self.cached_blocks = 0
-        self._events.append(BlocksCleared())
+        self._events.append(BlocksCleared(dp_rank=self._rank))
         return True
 
     def take_events(self) -> list[KvEvent]:

@@ -76,12 +76,12 @@ class LoadPublisher:
 
 
 class KvEventPublisher:
-    """Follows one engine and serves what it caches and how busy it is. `ranks`: its data-parallel ranks."""
+    """Follows one engine and serves what it caches and how busy it is."""
 
-    def __init__(self, engine: Engine, *, ranks: int = 1, interval: float = LOAD_INTERVAL) -> None:
+    def __init__(self, engine: Engine, *, interval: float = LOAD_INTERVAL) -> None:
         self._engine = engine
         self._interval = interval
-        self._cache = CachePublisher(engine.card.block_size, ranks=ranks)
+        self._cache = CachePublisher(engine.card.block_size, ranks=engine.card.data_parallel_size)
         self._load = LoadPublisher(engine.load())
         self._served: list[ServedEndpoint] = []
         self._pushing: asyncio.Task[None] | None = None
@@ -113,26 +113,36 @@ class KvEventPublisher:
             self._load.publish(self._engine.load())
 
 
+_GAUGES = {
+    "running_requests": ("Requests in the running batch.", "running_requests"),
+    "waiting_requests": ("Requests waiting for room in the batch.", "waiting_requests"),
+    "kv_blocks_total": ("Blocks of the KV cache.", "total_blocks"),
+    "kv_blocks_active": ("Blocks that running requests use.", "active_blocks"),
+    "kv_blocks_cached": ("Blocks that hold a reusable prefix.", "cached_blocks"),
+    "cache_usage": ("Active blocks / all blocks, 0..1.", "cache_usage"),
+}
+_COUNTERS = {
+    "prefix_queries_tokens_total": ("Prompt tokens looked up.", "prefix_queries_tokens"),
+    "prefix_hits_tokens_total": ("Prompt tokens found in the cache.", "prefix_hits_tokens"),
+}
+
+
 def register_engine_metrics(engine: Engine, registry: Registry) -> None:
-    """The engine's load as `dynamo_engine_*` metrics, read when they are asked for."""
+    """The engine's load as `dynamo_engine_*` metrics, read when they are asked for.
 
-    def reading(field: str) -> Callable[[], float]:
-        return lambda: float(getattr(engine.load(), field))
+    An engine with several data-parallel ranks has each metric once a rank, with the label `dp_rank`.
+    """
+    ranks = engine.card.data_parallel_size
+    labels = ["dp_rank"] if ranks > 1 else []
 
-    def gauge(name: str, help_: str, field: str) -> None:
-        registry.gauge(name, help_).labels().set_function(reading(field))
+    def reading(rank: int, field: str) -> Callable[[], float]:
+        return lambda: float(getattr(engine.load().of_rank(rank), field))
 
-    def counter(name: str, help_: str, field: str) -> None:
-        registry.counter(name, help_).labels().set_function(reading(field))
-
-    gauge("dynamo_engine_running_requests", "Requests in the running batch.", "running_requests")
-    gauge("dynamo_engine_waiting_requests", "Requests waiting for room in the batch.", "waiting_requests")
-    gauge("dynamo_engine_kv_blocks_total", "Blocks of the KV cache.", "total_blocks")
-    gauge("dynamo_engine_kv_blocks_active", "Blocks that running requests use.", "active_blocks")
-    gauge("dynamo_engine_kv_blocks_cached", "Blocks that hold a reusable prefix.", "cached_blocks")
-    gauge("dynamo_engine_cache_usage", "Active blocks / all blocks, 0..1.", "cache_usage")
-    counter("dynamo_engine_prefix_queries_tokens_total", "Prompt tokens looked up.", "prefix_queries_tokens")
-    counter("dynamo_engine_prefix_hits_tokens_total", "Prompt tokens found in the cache.", "prefix_hits_tokens")
+    for family_of, metrics in ((registry.gauge, _GAUGES), (registry.counter, _COUNTERS)):
+        for name, (help_, field) in metrics.items():
+            family = family_of(f"dynamo_engine_{name}", help_, labels)
+            for rank in range(ranks):
+                family.labels(*[str(rank)] * len(labels)).set_function(reading(rank, field))
 
 
 def load_from_wire(body: Any) -> EngineLoad:

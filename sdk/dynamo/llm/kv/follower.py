@@ -106,8 +106,7 @@ class WorkerFollower:
             self._report(event.instance_id)
 
     def _report(self, instance: int) -> None:
-        """An engine reports for all its ranks together; each counts as loaded as the whole."""
         load = self._latest.get(instance)
         if load is not None:
             for rank in range(self._ranks.get(instance, 0)):
-                self._router.report(Worker(instance, rank), load)
+                self._router.report(Worker(instance, rank), load.of_rank(rank))

@@ -99,9 +99,9 @@ async def stage(place: Place) -> AsyncIterator[Stage]:
         yield Stage(place, stack)
 
 
-async def ask(engine: Mocker, ids: list[int], max_tokens: int = 1) -> int:
+async def ask(engine: Mocker, ids: list[int], max_tokens: int = 1, dp_rank: int | None = None) -> int:
     """Runs a request to its end; returns the prompt tokens that were cached."""
-    request = EngineRequest(request_id="r", token_ids=ids, stop=StopOptions(max_tokens=max_tokens))
+    request = EngineRequest(request_id="r", token_ids=ids, stop=StopOptions(max_tokens=max_tokens), dp_rank=dp_rank)
     async with asyncio.timeout(20):
         outputs = [output async for output in engine.generate(request)]
     assert outputs[0].cached_tokens is not None

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from dynamo.llm.engines.base import EngineLoad
+from dynamo.llm.engines.base import EngineLoad, EngineRequest, StopOptions
 from dynamo.llm.kv.events import register_engine_metrics
+from dynamo.llm.kv.options import RouteOverrides
 from dynamo.llm.kv.workers import Worker
 from dynamo.runtime.metrics import Registry
 from tests.integration.llm.kv.conftest import Stage, ask, until
@@ -125,3 +126,37 @@ async def test_engine_metrics(stage: Stage) -> None:
     assert values["dynamo_engine_prefix_hits_tokens_total"] == 144
     assert values["dynamo_engine_kv_blocks_total"] == 16384
     assert values["dynamo_engine_running_requests"] == 0
+
+
+async def test_data_parallel_ranks_are_workers_with_loads_of_their_own(stage: Stage) -> None:
+    router, _ = await stage.router()
+    engine, instance, _ = await stage.worker(data_parallel_size=2, speedup_ratio=1.0)
+    await until(lambda: router.workers == [Worker(instance, 0), Worker(instance, 1)])
+
+    def reported(rank: int) -> EngineLoad:
+        return router.scheduler.reported.latest.get(router.table.slot(Worker(instance, rank)), EngineLoad())
+
+    ids = tokens(321)
+    busy = engine.generate(EngineRequest(request_id="r", token_ids=ids, dp_rank=0, stop=StopOptions(max_tokens=10_000)))
+    await anext(busy)
+    await until(lambda: reported(0).running_requests == 1 and reported(0).active_blocks >= 20)
+    await until(lambda: router.find_best(ids).best_overlap_blocks == 20)
+    assert (reported(1).running_requests, reported(1).active_blocks, reported(1).total_blocks) == (0, 0, 16384)
+    overlaps = {c.worker: c.overlap_blocks for c in router.find_best(ids).candidates}
+    assert overlaps == {Worker(instance, 0): 20, Worker(instance, 1): 0}
+    assert router.find_best(ids).worker == Worker(instance, 0)
+    least = RouteOverrides(mode="least-loaded")
+    assert {router.find_best(ids, overrides=least).worker for _ in range(4)} == {Worker(instance, 1)}
+    await busy.aclose()
+
+
+async def test_engine_metrics_of_each_rank(stage: Stage) -> None:
+    engine, _, _ = await stage.worker(data_parallel_size=2)
+    registry = Registry()
+    register_engine_metrics(engine, registry)
+    await ask(engine, tokens(160), dp_rank=1)
+    await ask(engine, tokens(160), dp_rank=1)
+    values = {(sample.name, sample.labels["dp_rank"]): sample.value for sample in registry.samples()}
+    hits = "dynamo_engine_prefix_hits_tokens_total"
+    assert (values[hits, "0"], values[hits, "1"]) == (0, 144)
+    assert values["dynamo_engine_kv_blocks_total", "0"] == 16384

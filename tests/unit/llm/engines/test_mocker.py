@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+import msgspec
 import pytest
 
 from dynamo.llm.engines.base import (
@@ -171,3 +172,33 @@ async def test_echo_says_the_prompt_back() -> None:
             engine.generate(ask("a", bad))
     await engine.stop(grace=1)
     assert not await engine.healthy()
+
+
+async def test_each_data_parallel_rank_has_a_cache_and_a_batch_of_its_own() -> None:
+    seen: list[KvEvent] = []
+
+    async def cached(rank: int | None) -> int | None:
+        request = msgspec.structs.replace(ask("r", tokens(30), 1), dp_rank=rank)
+        return (await collect(engine, request))[0].cached_tokens
+
+    async with started(data_parallel_size=2) as engine, asyncio.timeout(20):
+        engine.listen(seen.extend)
+        assert engine.card.data_parallel_size == 2
+        assert [await cached(1), await cached(1), await cached(0)] == [0, 28, 0]
+        assert [event.dp_rank for event in seen] == [1, 0]
+        load = engine.load()
+        assert [rank.cached_blocks for rank in load.ranks] == [7, 7]
+        assert (load.cached_blocks, load.total_blocks) == (14, 2000)
+        assert [rank.prefix_hits_tokens for rank in load.ranks] == [0, 28]
+        with pytest.raises(InvalidRequest, match=r"must be in 0\.\.1, got 2"):
+            await cached(2)
+
+
+async def test_a_request_without_a_rank_goes_to_the_less_busy_one() -> None:
+    async with started(data_parallel_size=2, speedup_ratio=1.0) as engine, asyncio.timeout(20):
+        streams = [engine.generate(ask(str(number), tokens(30, number), 1000)) for number in range(4)]
+        for stream in streams:
+            await anext(stream)
+        assert [rank.running_requests for rank in engine.load().ranks] == [2, 2]
+        for stream in streams:
+            await stream.aclose()
