@@ -25,19 +25,21 @@ SHOWN = (
 )
 
 
-async def pairs(clients: int, requests: int, count: int) -> None:
+async def pairs(requests: int, count: int, *, clients: int = 1, rate: float = 0.0) -> None:
+    """Alternating runs: `clients` in a closed loop, or `rate` requests a second."""
     results: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
     async with ours() as mine, theirs() as peer:
         sides = {"ours": mine, "theirs": peer}
         for side in sides.values():
-            await measure(side, clients=min(clients, 16), requests=64, seed=99)  # warm-up
+            await measure(side, clients=16, requests=64, seed=99)  # warm-up
         for pair in range(count):
             for name, side in sides.items():
-                figures = await measure(side, clients=clients, requests=requests, seed=pair)
+                figures = await measure(side, clients=clients, requests=requests, seed=pair, rate=rate)
                 if figures["errors"]:
                     raise RuntimeError(f"{name}: {figures['errors']} requests failed")
                 results[name].append(figures)
-    print(f"\n{clients} clients, {requests} requests, {count} pairs")
+    offered = f"{rate:g} requests/s" if rate else f"{clients} clients"
+    print(f"\n{offered}, {requests} requests, {count} pairs")
     print(f"{'':28}{'ours':>12}{'theirs':>12}   ratio (min … max)")
     for key in SHOWN:
         mine_, theirs_ = ([run[key] for run in results[name]] for name in ("ours", "theirs"))
@@ -52,10 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 16, 64])
+    parser.add_argument("--rates", type=float, nargs="*", default=[100, 250], help="requests a second, open loop")
     given = parser.parse_args()
     print(f"CPython {platform.python_version()}, {platform.machine()}, ai-dynamo {VERSION}")
     for clients in given.clients:
-        asyncio.run(pairs(clients, {1: 40, 16: 256}.get(clients, 512), given.pairs))
+        asyncio.run(pairs({1: 40, 16: 256}.get(clients, 512), given.pairs, clients=clients))
+    for rate in given.rates:
+        asyncio.run(pairs(int(4 * rate), given.pairs, rate=rate))
 
 
 if __name__ == "__main__":

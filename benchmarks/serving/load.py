@@ -1,4 +1,7 @@
-"""Load on an OpenAI frontend: streamed chats from a fixed number of clients, measured at the socket.
+"""Load on an OpenAI frontend, measured at the socket: streamed chats of a fixed number of clients, or at a fixed rate.
+
+A closed loop asks faster of a side that answers faster, so its waiting times compare two different loads; at a fixed
+rate they compare the same one.
 
 The same code measures both sides. It parses as little as it can, so that on a small machine most of the CPU is
 left for what is measured: it counts `data:` lines and notes when the first with content arrives.
@@ -59,48 +62,91 @@ def body(model: str, words: int, tokens: int, chance: random.Random) -> bytes:
     ).encode()
 
 
-async def client(port: int, bodies: list[bytes], figures: Figures) -> None:
-    """One keep-alive connection that asks one request after another."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+class Connection:
+    """One keep-alive connection that asks one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, figures: Figures) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._figures = figures
+
+    @classmethod
+    async def open(cls, port: int, figures: Figures) -> Connection:
+        return cls(*await asyncio.open_connection("127.0.0.1", port), figures)
+
+    async def ask(self, content: bytes, started: float) -> bool:
+        """One request, timed from `started`; False when it failed, and the connection is of no more use."""
+        figures = self._figures
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(content)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + content)
+        first = 0.0
+        tail = b""
+        while True:
+            data = await self._reader.read(65536)
+            if not data or (not tail and not data.startswith(b"HTTP/1.1 200")):
+                figures.errors += 1
+                return False
+            figures.chunks += data.count(b'"content":"')
+            if not first and b'"content":"' in data:
+                first = time.perf_counter()
+                figures.ttft.append(1000 * (first - started))
+            tail = (tail + data)[-64:]
+            if b"[DONE]" in tail and tail.endswith(b"0\r\n\r\n"):
+                break
+        figures.requests += 1
+        figures.total.append(1000 * (time.perf_counter() - started))
+        return True
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def one_after_another(port: int, bodies: list[bytes], figures: Figures) -> None:
+    """A client that asks its next request when the last one is answered."""
+    connection = await Connection.open(port, figures)
     try:
-        while bodies:
-            content = bodies.pop()
-            head = (
-                "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(content)}\r\n\r\n"
-            )
-            started = time.perf_counter()
-            writer.write(head.encode() + content)
-            first = 0.0
-            tail = b""
-            while True:
-                data = await reader.read(65536)
-                if not data:
-                    figures.errors += 1
-                    return
-                figures.chunks += data.count(b'"content":"')
-                if not first and b'"content":"' in data:
-                    first = time.perf_counter()
-                    figures.ttft.append(1000 * (first - started))
-                if not tail and not data.startswith(b"HTTP/1.1 200"):
-                    figures.errors += 1
-                    return
-                tail = (tail + data)[-64:]
-                if b"[DONE]" in tail and tail.endswith(b"0\r\n\r\n"):
-                    break
-            figures.requests += 1
-            figures.total.append(1000 * (time.perf_counter() - started))
+        while bodies and await connection.ask(bodies.pop(), time.perf_counter()):
+            pass
     finally:
-        writer.close()
+        connection.close()
 
 
-async def run(port: int, model: str, *, clients: int, requests: int, words: int, tokens: int, seed: int) -> Figures:
-    """`requests` chats from `clients` connections."""
+async def at_a_rate(port: int, bodies: list[bytes], figures: Figures, rate: float, chance: random.Random) -> None:
+    """Requests at random times, `rate` of them a second on average, however long the answers take."""
+    idle: list[Connection] = []
+
+    async def ask(content: bytes, due: float) -> None:
+        connection = idle.pop() if idle else await Connection.open(port, figures)
+        if await connection.ask(content, due):
+            idle.append(connection)
+        else:
+            connection.close()
+
+    due = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for content in bodies:
+            due += chance.expovariate(rate)
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(ask(content, due))
+    for connection in idle:
+        connection.close()
+
+
+async def run(
+    port: int, model: str, *, clients: int, requests: int, words: int, tokens: int, seed: int, rate: float = 0.0
+) -> Figures:
+    """`requests` chats from `clients` connections; with a rate, so many a second whatever the connections."""
     chance = random.Random(seed)
     bodies = [body(model, words, tokens, chance) for _ in range(requests)]
     figures = Figures()
     started = time.perf_counter()
-    await asyncio.gather(*(client(port, bodies, figures) for _ in range(clients)))
+    if rate:
+        await at_a_rate(port, bodies, figures, rate, chance)
+    else:
+        await asyncio.gather(*(one_after_another(port, bodies, figures) for _ in range(clients)))
     figures.seconds = time.perf_counter() - started
     return figures
 
@@ -114,6 +160,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second at random times; 0: closed loop")
     parser.add_argument("--raw", action="store_true", help="every figure, not the summary")
     given = parser.parse_args()
     figures = asyncio.run(
@@ -125,6 +172,7 @@ def main() -> None:
             words=given.words,
             tokens=given.tokens,
             seed=given.seed,
+            rate=given.rate,
         )
     )
     print(json.dumps(asdict(figures) if given.raw else figures.summary()))

@@ -44,14 +44,21 @@ async def ours(*overrides: str) -> AsyncIterator[Side]:
 
 
 async def measure(
-    side: Side, *, clients: int, requests: int, words: int = 200, tokens: int = 64, seed: int = 1
+    side: Side,
+    *,
+    clients: int = 1,
+    requests: int,
+    words: int = 200,
+    tokens: int = 64,
+    seed: int = 1,
+    rate: float = 0.0,
 ) -> dict[str, float]:
     """One run of the load generator, in a process of its own, with the side's CPU per token (µs)."""
     before, before_all = side.cpu(), side.cpu(everything=True)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.serving.load", str(side.port), "--model", side.model,
         "--clients", str(clients), "--requests", str(requests), "--words", str(words), "--tokens", str(tokens),
-        "--seed", str(seed), stdout=asyncio.subprocess.PIPE,
+        "--seed", str(seed), "--rate", str(rate), stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await process.communicate()
     figures: dict[str, float] = json.loads(out)

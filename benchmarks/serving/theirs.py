@@ -34,12 +34,24 @@ def peer_interpreter() -> str:
 async def theirs(
     *, mode: str = "kv", workers: int = 2, blocks: int = 16384, speedup: float = 10_000
 ) -> AsyncIterator[Side]:
-    """One frontend process and one mocker process with `workers` engines in it."""
+    """One frontend process and one mocker process with `workers` engines in it, ready."""
+    peer_interpreter()
+    with tempfile.TemporaryDirectory(prefix="peer-") as place, socket.create_server(("127.0.0.1", 0)) as free:
+        model, port = make(Path(place) / "tiny"), free.getsockname()[1]
+        free.close()
+        options = {"mode": mode, "workers": workers, "blocks": blocks, "speedup": speedup}
+        async with peer_processes(model, port, **options) as measured:  # type: ignore[arg-type]
+            await _serving(port, model.parent)
+            yield Side(port, "tiny", [measured["frontend"]], list(measured.values()))
+
+
+@asynccontextmanager
+async def peer_processes(
+    model: Path, port: int, *, mode: str = "kv", workers: int = 2, blocks: int = 16384, speedup: float = 10_000
+) -> AsyncIterator[dict[str, psutil.Process]]:
+    """The peer's processes, just started: `mocker` and `frontend`. Their logs go beside the model's directory."""
     python = peer_interpreter()
-    directory = Path(tempfile.mkdtemp(prefix="peer-"))
-    model = make(directory / "tiny")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=model.parent))
     environment = {
         **os.environ,
         "DYN_DISCOVERY_BACKEND": "file",
@@ -61,13 +73,11 @@ async def theirs(
     processes = {}
     try:
         for name, command in commands.items():
-            with (directory / f"{name}.log").open("wb") as log:
+            with (model.parent / f"{name}.log").open("wb") as log:
                 processes[name] = await asyncio.create_subprocess_exec(
                     python, *command, env=environment, stdout=log, stderr=log
                 )
-        await _serving(port, directory)
-        measured = {name: psutil.Process(p.pid) for name, p in processes.items()}
-        yield Side(port, "tiny", [measured["frontend"]], list(measured.values()))
+        yield {name: psutil.Process(p.pid) for name, p in processes.items()}
     finally:
         for process in processes.values():
             if process.returncode is None:

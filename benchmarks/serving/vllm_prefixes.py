@@ -1,6 +1,6 @@
 """Two real vLLM engines (CPU build) behind the router: `.venv-vllm/bin/python -m benchmarks.serving.vllm_prefixes`.
 
-48 completions over 8 shared prefixes of 1,024 tokens, each with a tail of its own, two at a time, cold caches; a
+48 completions over 8 shared prefixes of 1,024 tokens, each with a tail of its own, four at a time, cold caches; a
 random Llama of 8 layers, hidden size 512. Hit rates are the engines' own; times are taken at the client's socket.
 """
 
@@ -33,6 +33,24 @@ def prompts(seed: int) -> list[list[int]]:
     return made
 
 
+class Figures:
+    """Times in milliseconds. A request counts as warm when its prefix was cached."""
+
+    def __init__(self, answers: list[tuple[float, int]]) -> None:
+        self.ttft = 1000 * statistics.mean(first for first, _ in answers)
+        self.hit_rate = sum(cached for _, cached in answers) / (REQUESTS * (PREFIX_TOKENS + TAIL_TOKENS))
+        self.warm = [1000 * first for first, cached in answers if cached >= PREFIX_TOKENS]
+        self.cold = [1000 * first for first, cached in answers if cached < PREFIX_TOKENS]
+
+    def __str__(self) -> str:
+        parts = [
+            f"{len(times)} {kind} {statistics.median(times):.0f} ms"
+            for kind, times in (("cold", self.cold), ("warm", self.warm))
+            if times
+        ]
+        return f"mean TTFT {self.ttft:7.1f} ms   hit rate {self.hit_rate:.3f}   (p50: {', '.join(parts)})"
+
+
 async def ask(http: httpx.AsyncClient, ids: list[int]) -> tuple[float, int]:
     """Seconds to the first token, and prompt tokens that were cached."""
     body = {"model": "tiny", "prompt": ids, "max_tokens": 4, "stream": True, "ignore_eos": True}
@@ -48,8 +66,8 @@ async def ask(http: httpx.AsyncClient, ids: list[int]) -> tuple[float, int]:
     return first, cached
 
 
-async def mode(name: str, weights: Path, seed: int) -> tuple[float, float]:
-    """Mean TTFT in seconds and the hit rate over all prompt tokens."""
+async def mode(name: str, weights: Path, seed: int, clients: int) -> Figures:
+    """One run on cold caches."""
     options = [
         f"--Router.mode={name}", f"--Worker.model={weights}", "--Worker.served-model-name=tiny",
         "--Worker.dtype=float32", "--Worker.kv-cache-memory-bytes=268435456",
@@ -61,28 +79,32 @@ async def mode(name: str, weights: Path, seed: int) -> tuple[float, float]:
     ):
         for worker in range(4):  # kernels warm up on prompts that nobody shares
             await ask(http, [worker + 20] * 300)
-        limit = asyncio.Semaphore(2)
+        limit = asyncio.Semaphore(clients)
 
         async def bounded(ids: list[int]) -> tuple[float, int]:
             async with limit:
                 return await ask(http, ids)
 
-        figures = await asyncio.gather(*(bounded(ids) for ids in prompts(seed)))
-    asked = REQUESTS * (PREFIX_TOKENS + TAIL_TOKENS)
-    return statistics.mean(first for first, _ in figures), sum(cached for _, cached in figures) / asked
+        return Figures(await asyncio.gather(*(bounded(ids) for ids in prompts(seed))))
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=1)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--modes", nargs="*", default=["round-robin", "kv"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         weights = with_weights(Path(place) / "tiny", hidden=512, layers=8)
         for seed in range(given.pairs):
-            results = {name: await mode(name, weights, seed) for name in ("round-robin", "kv")}
-            for name, (ttft, rate) in results.items():
-                print(f"{name:12} mean TTFT {1000 * ttft:7.1f} ms   hit rate {rate:.3f}")
-            print(f"TTFT ratio kv / round-robin: {results['kv'][0] / results['round-robin'][0]:.2f}", flush=True)
+            results = {}
+            for name in given.modes:
+                results[name] = await mode(name, weights, seed, given.clients)
+                print(f"{name:12} {results[name]}", flush=True)
+            if "kv" in results and "round-robin" in results:
+                print(
+                    f"TTFT ratio kv / round-robin: {results['kv'].ttft / results['round-robin'].ttft:.2f}", flush=True
+                )
 
 
 if __name__ == "__main__":

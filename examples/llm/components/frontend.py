@@ -1,33 +1,40 @@
-"""The frontend: OpenAI's API over HTTP. It asks the processor for a plan and streams from the worker itself."""
+"""The frontend: OpenAI's API over HTTP. It asks the processor for a plan and streams from the worker itself.
 
-from fastapi import FastAPI
+In a graph without a processor it plans in its own process.
+"""
 
 from components.processor import Processor
 from components.worker import Worker
 from dynamo.llm.frontend import OpenAIFrontend
-from dynamo.llm.models import DiscoveredModels
-from dynamo.llm.planning import RemotePlanner
+from dynamo.llm.models import DiscoveredModels, LoadedModel
+from dynamo.llm.planning import AnyWorker, LocalPlanner, RemotePlanner
 from dynamo.sdk import async_on_start, depends, on_shutdown, server_context, service
 
-app = FastAPI(title="OpenAI API")
+app = OpenAIFrontend()
 
 
 @service(dynamo={"namespace": "dynamo"}, resources={"cpu": 1}, workers=1, app=app)
 class Frontend:
-    processor = depends(Processor)
+    processor = depends(Processor)  # where the graph links it
     worker = depends(Worker)
 
     def __init__(self, max_concurrent: int = 8192) -> None:
         self.max_concurrent = max_concurrent
+        self.remote: RemotePlanner | None = None
 
     @async_on_start
     async def start(self) -> None:
         runtime = server_context.runtime
-        self.planner = RemotePlanner(self.processor.plan, self.processor.report)
-        models = DiscoveredModels(runtime, lambda _model: self.planner)
+        if self.processor:
+            self.remote = RemotePlanner(self.processor.plan, self.processor.report)
+        models = DiscoveredModels(runtime, self.planner)
         await models.start()
-        app.mount("/", OpenAIFrontend(models, registry=runtime.metrics, max_concurrent=self.max_concurrent))
+        app.serve(models, registry=runtime.metrics, max_concurrent=self.max_concurrent)
+
+    def planner(self, model: LoadedModel) -> RemotePlanner | LocalPlanner:
+        return self.remote or LocalPlanner(model.preprocessor, AnyWorker())
 
     @on_shutdown
     async def stop(self) -> None:
-        await self.planner.close()
+        if self.remote is not None:
+            await self.remote.close()

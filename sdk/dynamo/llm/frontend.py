@@ -1,8 +1,8 @@
 """The OpenAI face: an ASGI application over whatever models are served.
 
 Routes: `/v1/models`, `/v1/models/{id}`, `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/health`.
-Mount it in a FastAPI application or run it alone. It parses, plans, streams and accounts; models come and
-go in the `ModelDirectory` behind it.
+A service's `app`, mounted in another application, or run alone. It parses, plans, streams and accounts; models come
+and go in the `ModelDirectory` behind it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,18 @@ from dynamo.llm.answers import ChatGeneration, Generation, TextGeneration
 from dynamo.llm.embeddings import encode_embeddings
 from dynamo.llm.engines.base import EngineOutput, ModelCard
 from dynamo.llm.errors import Busy, LlmError, UnknownModel
-from dynamo.llm.http import Answer, BodyTooLarge, ClientGone, Receive, Scope, Send, header, read_body, while_connected
+from dynamo.llm.http import (
+    Answer,
+    BodyTooLarge,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    run_lifespan,
+    while_connected,
+)
 from dynamo.llm.openai import responses as out
 from dynamo.llm.openai.errors import from_exception, plain
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest, decode
@@ -69,6 +80,16 @@ class ModelDirectory(Protocol):
         ...
 
 
+class NoModels:
+    """The directory of a frontend that has not been told of its models."""
+
+    def names(self) -> dict[str, int]:
+        return {}
+
+    async def get(self, name: str) -> ServedModel:
+        raise UnknownModel(name, [])
+
+
 class _Route(NamedTuple):
     """What HTTP metrics of the replica are labelled by."""
 
@@ -76,30 +97,40 @@ class _Route(NamedTuple):
 
 
 class OpenAIFrontend:
-    """An ASGI application. `max_concurrent` requests are served at once; more are told to come back."""
+    """An ASGI application. `max_concurrent` requests are served at once; more are told to come back.
+
+    Where models are known only once a replica has started, make it without any and call `serve` then.
+    """
 
     def __init__(
         self,
-        models: ModelDirectory,
+        models: ModelDirectory | None = None,
         *,
         registry: Registry | None = None,
         max_concurrent: int = 8192,
         max_body: int = MAX_BODY,
     ) -> None:
-        self._models = models
-        self._registry = registry or default_registry()
-        self._in_flight = requests_in_flight(self._registry)
-        self._model_metrics: dict[str, ModelMetrics] = {}
-        self._max_concurrent = max_concurrent
         self._max_body = max_body
         self._running = 0
+        self.serve(models or NoModels(), registry=registry, max_concurrent=max_concurrent)
         self._posts: dict[str, Callable[[bytes, Answer, str], Awaitable[None]]] = {
             "/v1/chat/completions": self._chat,
             "/v1/completions": self._completion,
             "/v1/embeddings": self._embeddings,
         }
 
+    def serve(self, models: ModelDirectory, *, registry: Registry | None = None, max_concurrent: int = 8192) -> None:
+        """Answer for these models from now on, and count in that registry."""
+        self._models = models
+        self._registry = registry or default_registry()
+        self._in_flight = requests_in_flight(self._registry)
+        self._model_metrics: dict[str, ModelMetrics] = {}
+        self._max_concurrent = max_concurrent
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await run_lifespan(receive, send)
+            return
         if scope["type"] != "http":
             raise RuntimeError(f"the OpenAI frontend speaks HTTP, not {scope['type']}")
         method, path = scope["method"], scope["path"]

@@ -38,6 +38,15 @@ class BodyTooLarge(Exception):
         self.limit = limit
 
 
+async def run_lifespan(receive: Receive, send: Send) -> None:
+    """Say yes to a server's start and stop, for an application with nothing to do at either."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
 async def read_body(receive: Receive, limit: int) -> bytes:
     """The whole body.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from dynamo.sdk import options as service_options
 from dynamo.sdk.dependency import Dependency
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 T = TypeVar("T")
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application (https://asgi.readthedocs.io/en/stable/specs/main.html): scope, receive, send."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Service(Generic[T]):
         words: Mapping[str, Any],
         *,
         name: str | None = None,
-        app: FastAPI | None = None,
+        app: FastAPI | Application | None = None,
         system_app: FastAPI | None = None,
         is_placeholder: bool = False,
     ) -> None:
@@ -51,11 +54,18 @@ class Service(Generic[T]):
         self.is_placeholder = is_placeholder
         self.author_app = app
         self.author_system_app = system_app
-        self._app = app
+        self._app: FastAPI | None = None
         self._declared = service_options.normalise(words, where=self.name, strict=False)
         self.config = self._options(self._declared, self.name)
         self._endpoints = endpoints_of(inner)
         self._dependencies = _own_dependencies(inner)
+        if app is not None and self.plain_app is None:
+            self._app = cast("FastAPI", app)
+        elif app is not None and (routes := [e.name for e in self._endpoints.values() if e.over_http]):
+            raise DefinitionError(
+                f"{self.name}: its app is no FastAPI application, so {', '.join(routes)} cannot become routes of it; "
+                "give it a FastAPI application, or make them @endpoint methods"
+            )
 
     # What it is
 
@@ -69,6 +79,12 @@ class Service(Generic[T]):
     def import_path(self) -> str:
         """`module:Class`."""
         return f"{self.inner.__module__}:{self.inner.__qualname__}"
+
+    @property
+    def plain_app(self) -> Application | None:
+        """The author's application where it is plain ASGI: served as it is, so a replica imports no FastAPI."""
+        app = self.author_app
+        return None if app is None or hasattr(app, "add_api_route") else app
 
     @property
     def app(self) -> FastAPI:
@@ -242,7 +258,7 @@ def service(
     inner: Any = None,
     /,
     *,
-    app: FastAPI | None = None,
+    app: FastAPI | Application | None = None,
     system_app: FastAPI | None = None,
     name: str | None = None,
     should_validate_dynamo_interfaces: bool = True,
@@ -251,7 +267,8 @@ def service(
     """Make a class a service: `@service` or `@service(dynamo={...}, resources={...}, workers=2, ...)`.
 
     Args:
-        app: a FastAPI application of the author's; `@api` methods become routes of it.
+        app: a FastAPI application of the author's; `@api` methods become routes of it. Any other ASGI application
+            is served as it is.
         system_app: one for health and metrics.
         name: the service's name, if not the class's.
         should_validate_dynamo_interfaces: refuse an incomplete implementation of an interface.

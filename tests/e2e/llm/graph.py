@@ -37,12 +37,12 @@ class RunningGraph:
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._environment = {
             **os.environ,
-            **environment,
             "DYN_DISCOVERY": f"unix://{directory}/d.sock",
             "DYN_SCOPE": SCOPE,
             "DYNAMO_SERVICE_CONFIG": json.dumps(spec.config),
             "DYNAMO_HOST": "127.0.0.1",
             "DYNAMO_PORT": "0",
+            **environment,
         }
         self.runtime: DistributedRuntime
 
@@ -124,6 +124,13 @@ async def running(
     target: str, config: str, *overrides: str, **environment: str
 ) -> AsyncIterator[tuple[RunningGraph, str]]:
     """A graph of the LLM example, started; yields it and the frontend's URL."""
+    async with graph_of(target, config, *overrides, **environment) as graph:
+        yield graph, await graph.start_all()
+
+
+@asynccontextmanager
+async def graph_of(target: str, config: str, *overrides: str, **environment: str) -> AsyncIterator[RunningGraph]:
+    """A graph of the LLM example, with discovery but without any replica yet. What was started is stopped."""
     found = await asyncio.create_subprocess_exec(
         *inspect(target, EXAMPLE / config, list(overrides)),
         cwd=EXAMPLE,
@@ -142,7 +149,7 @@ async def running(
         )
         async with graph.runtime:
             try:
-                yield graph, await graph.start_all()
+                yield graph
             finally:
                 await graph.stop()
     finally:

@@ -80,7 +80,7 @@ async def serving(models: Models, **options: int) -> AsyncIterator[str]:
     app = OpenAIFrontend(models, registry=Registry(), **options)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listener.getsockname()[1]
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", ws="none", http="httptools", loop="asyncio")
+    config = uvicorn.Config(app, lifespan="on", log_level="warning", ws="none", http="httptools", loop="asyncio")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from dynamo.sdk import AbstractService, abstract_endpoint, api, depends, endpoint, service
 from dynamo.sdk.core.protocol.interface import LinkedServices
 from dynamo.sdk.dependency import Dependency
-from dynamo.sdk.errors import ConfigError, GraphError, LinkError
+from dynamo.sdk.errors import ConfigError, DefinitionError, GraphError, LinkError
 from dynamo.sdk.lib.service import LeaseConfig
 from dynamo.sdk.services import Service
 
@@ -280,6 +280,26 @@ def test_service_args_override_the_decorator_at_every_depth() -> None:
 
 def test_an_application_is_made_when_asked_for() -> None:
     assert pipeline()["Frontend"].app.title == "Frontend"
+
+
+def test_a_plain_asgi_application_is_served_as_it_is() -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    @service(app=app)
+    class Plain: ...
+
+    @service(app=FastAPI())
+    class Routed: ...
+
+    assert (Plain.plain_app, Plain.serves_http) == (app, True)
+    assert Routed.plain_app is None
+    with pytest.raises(DefinitionError, match="Both: its app is no FastAPI application, so shown cannot become"):
+
+        @service(app=app)
+        class Both:
+            @api
+            async def shown(self) -> str:
+                return ""
 
 
 def test_importing_a_graph_outside_any_command_has_no_side_effects() -> None:

@@ -199,7 +199,6 @@ class Replica:
         """Listen for the service's own routes; the base URL, or "" for a service without any."""
         if not self.service.serves_http:
             return ""
-        from dynamo.sdk.serving.http_app import build_app
         from dynamo.sdk.serving.request_scope import RequestScope
 
         said = self.service.config
@@ -207,9 +206,13 @@ class Replica:
         host = self._environ.get("DYNAMO_HOST") or said.http_host or DEFAULT_HTTP_HOST
         asked = DEFAULT_HTTP_PORT if said.http_port is None else said.http_port
         port = read_port(self._environ, "DYNAMO_PORT", asked)
-        app = build_app(self.service, self._instance)
+        app = self.service.plain_app
+        if app is None:
+            from dynamo.sdk.serving.http_app import build_app
+
+            app = build_app(self.service, self._instance)
         listening = await listen_beside_siblings(runtime, self.service.name, host, port)
-        websockets = any("WebSocket" in type(route).__name__ for route in app.routes)
+        websockets = any("WebSocket" in type(route).__name__ for route in getattr(app, "routes", ()))
         scoped = RequestScope(app, self.service.name, runtime.metrics)
         self._http = await self._serve_web(tasks, scoped, listening, websockets=websockets)
         reachable = self._environ.get("DYN_TCP_HOST") or "127.0.0.1" if host in _WILDCARDS else host

@@ -1,0 +1,38 @@
+"""The smallest graph: the frontend plans by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import openai
+import pytest
+
+from dynamo.llm.tinymodel import make
+from tests.e2e.llm.graph import EXAMPLE, running
+
+
+@pytest.mark.xdist_group("e2e-llm")
+async def test_a_frontend_without_a_processor(tmp_path: Path) -> None:
+    options = ("--Worker.ServiceArgs.workers=1", f"--Worker.model={make(tmp_path / 'tiny')}")
+    async with (
+        running("graphs.direct:Frontend", "configs/agg.yaml", *options) as (graph, url),
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30) as api,
+    ):
+        assert sorted(graph.processes) == ["frontend-1", "worker-1"]
+        answer = await api.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": "Hello"}], max_tokens=5
+        )
+        assert answer.choices[0].finish_reason == "length"
+        with pytest.raises(openai.NotFoundError):
+            await api.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hello"}])
+
+
+def test_no_process_of_the_example_imports_fastapi() -> None:
+    code = (
+        "import sys, dynamo.sdk.replica, graphs.agg_router\n"
+        "print([m for m in ('fastapi', 'pydantic') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=EXAMPLE, capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
