@@ -37,6 +37,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "describe": Entry("describe", "Show a graph or a replica in full."),
         "scale": Entry("scale", "Set how many replicas services have."),
         "restart": Entry("lifecycle", "Restart a graph, a service or a replica.", "restart_command"),
+        "drain": Entry(
+            "lifecycle", "Replace a replica, or those of a service, once they have finished.", "drain_command"
+        ),
         "stop": Entry("lifecycle", "Drain and stop graphs; they stay known.", "stop_command"),
         "start": Entry("lifecycle", "Start graphs that were stopped.", "start_command"),
         "rm": Entry("lifecycle", "Stop graphs and forget them.", "rm_command"),

@@ -16,7 +16,9 @@ from dynamod.schema.builds import Build
 from dynamod.schema.daemon import DaemonInfo
 from dynamod.schema.events import Event
 from dynamod.schema.graphs import (
+    DrainRequest,
     Graph,
+    GraphChange,
     GraphSubmit,
     Page,
     Plan,
@@ -96,6 +98,19 @@ def restart(
     return _post(f"/v1/graphs/{path_part(name)}/restart", Graph, body, {"project": project})
 
 
+def drain(
+    name: str,
+    *,
+    service: str | None = None,
+    replica: str | None = None,
+    timeout: float | None = None,
+    project: str = DEFAULT_PROJECT,
+) -> Call[Graph]:
+    """Let one replica, or all of a service, finish what they have begun and be replaced by fresh ones."""
+    body = DrainRequest(service=service, replica=replica, timeout=timeout)
+    return _post(f"/v1/graphs/{path_part(name)}/drain", Graph, body, {"project": project})
+
+
 def rollback(name: str, *, to: int | None = None, project: str = DEFAULT_PROJECT) -> Call[Graph]:
     """Back to revision `to`, or to the one before the current."""
     return _post(f"/v1/graphs/{path_part(name)}/rollback", Graph, RollbackRequest(to=to), {"project": project})
@@ -153,6 +168,11 @@ def why(replica_id: str) -> Call[Why]:
 def plan(request: GraphSubmit) -> Call[Plan]:
     """What a submit would do; nothing is changed."""
     return _patient(_post("/v1/plans", Plan, PlanRequest(submit=request), {"project": request.project}), request)
+
+
+def plan_change(change: GraphChange) -> Call[Plan]:
+    """What a change of a graph that is there would do; nothing is changed."""
+    return _post("/v1/plans", Plan, PlanRequest(change=change), {"project": change.project})
 
 
 def get_plan(plan_id: str) -> Call[Plan]:

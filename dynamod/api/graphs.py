@@ -22,6 +22,7 @@ from dynamod.api.problems import ApiProblem
 from dynamod.api.wire import WireResponse, describes, wire_body
 from dynamod.redaction import redact_revision
 from dynamod.schema import (
+    DrainRequest,
     Graph,
     GraphSubmit,
     Page,
@@ -117,6 +118,19 @@ async def restart_graph(
     project: Project = "default",
 ) -> Response:
     return graph_response(await backend.engine.restart(project, graph, body, actor=actor, if_match=if_match))
+
+
+@router.post("/{graph}/drain", summary="Let a replica, or all of a service, finish and be replaced by fresh ones")
+@describes(Graph, body=DrainRequest, problems=(404, 409, 412, 415), etag=True)
+async def drain_graph(
+    backend: BackendDep,
+    actor: ActorDep,
+    graph: GraphName,
+    if_match: IfMatch,
+    body: Annotated[DrainRequest, wire_body(DrainRequest)],
+    project: Project = "default",
+) -> Response:
+    return graph_response(await backend.engine.drain(project, graph, body, actor=actor, if_match=if_match))
 
 
 @router.post("/{graph}/rollback", summary="Go back to an earlier revision at once")

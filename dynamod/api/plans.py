@@ -1,4 +1,4 @@
-"""/v1/plans: what a submit would do, and doing exactly that."""
+"""/v1/plans: what a submit or another change would do, and doing exactly that."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from starlette.responses import Response
 
 from dynamod.api.backend import ActorDep, BackendDep
 from dynamod.api.graphs import graph_response
+from dynamod.api.problems import ApiProblem
 from dynamod.api.wire import WireResponse, describes, wire_body
 from dynamod.redaction import redact_plan
-from dynamod.schema import Graph, Plan, PlanRequest
+from dynamod.schema import Graph, GraphChange, GraphSubmit, Plan, PlanRequest
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
 PlanId = Annotated[str, Path(max_length=100, description="The plan's id.")]
 
 
-@router.post("", summary="Plan a submit: every operation with its cause; nothing is changed", status_code=201)
-@describes(Plan, status=201, body=PlanRequest, problems=(409, 415))
+@router.post("", summary="Plan a submit or a change: every operation with its cause; nothing is done", status_code=201)
+@describes(Plan, status=201, body=PlanRequest, problems=(404, 409, 415))
 async def make_plan(
     backend: BackendDep, actor: ActorDep, body: Annotated[PlanRequest, wire_body(PlanRequest)]
 ) -> Response:
-    plan = await backend.engine.plan(body.submit, actor=actor)
+    match body:
+        case PlanRequest(submit=GraphSubmit() as submit, change=None):
+            plan = await backend.engine.plan(submit, actor=actor)
+        case PlanRequest(submit=None, change=GraphChange() as change):
+            plan = await backend.engine.plan_change(change)
+        case _:
+            raise ApiProblem(422, "invalid", "name either a submission or a change", field="submit")
     return WireResponse(redact_plan(plan), 201, headers={"Location": f"/v1/plans/{plan.id}"})
 
 

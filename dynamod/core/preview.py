@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace as with_fields
-from typing import Literal
 
 from msgspec.structs import replace
 
+from dynamod.core import transitions
 from dynamod.core.allocation import Claimed
 from dynamod.core.planner import plan
 from dynamod.core.records import Goal, ReplicaRecord, Then
 from dynamod.core.steps import Step, World
-from dynamod.schema.graphs import PlanOperation
+from dynamod.schema.graphs import PlanOperation, Strategy
 from dynamod.schema.states import OperationKind, Reason, ReplicaState
 
-Strategy = Literal["none", "create", "surge", "stop_then_start", "scale"]
 _ROUNDS = 10_000
 
 
-def preview(world: World, now: float) -> tuple[list[PlanOperation], Strategy, list[str]]:
-    """All operations in order, `wave` counting the rounds; the strategy; and notes on what it costs."""
+def preview(world: World, now: float, first: Sequence[Step] = ()) -> tuple[list[PlanOperation], Strategy, list[str]]:
+    """All operations in order, `wave` counting the rounds; the strategy; and notes on what it costs.
+
+    `first` are steps that do not follow from what is wanted, but from a request: they come before all others.
+    """
     operations: list[PlanOperation] = []
     surge, replaced = True, False
     fresh = not world.replicas
-    for wave in range(_ROUNDS):
+    draining = []
+    for step in first:
+        operations.append(_operation(world, step, 0, now))
+        if step.doom is not None and step.doom.then is Then.REMOVE:
+            # It goes on for a while: what takes its place starts beside it where there is room, else after it.
+            world = _dooms(world, step, now)
+            draining.append(step)
+        else:
+            world = _played(world, step, now)
+    for wave in range(len(operations) > 0, _ROUNDS):
         result = plan(world, now)
         surge = surge and result.surge
         steps = [step for step in result.steps if step.kind is not OperationKind.WAIT]
+        if not steps and draining:
+            for step in draining:
+                world = _played(world, step, now)
+            draining = []
+            continue
         if not steps:
-            operations += [_operation(world, step, wave) for step in result.steps]
+            operations += [_operation(world, step, wave, now) for step in result.steps]
             break
         for step in steps:
             if step.kind in (OperationKind.START, OperationKind.STOP):  # a creation is told by its start
-                operations.append(_operation(world, step, wave))
+                operations.append(_operation(world, step, wave, now))
             replaced = replaced or (step.doom is not None and step.kind is OperationKind.STOP and not _scales(step))
             world = _played(world, step, now)
     notes = []
@@ -50,20 +67,31 @@ def _scales(step: Step) -> bool:
     return step.reason is Reason.SCALED_DOWN
 
 
-def _operation(world: World, step: Step, wave: int) -> PlanOperation:
-    index = step.index
-    if index is None:
-        index = next((r.index for r in world.replicas if r.id == step.replica), None)
+def _operation(world: World, step: Step, wave: int, now: float) -> PlanOperation:
+    held = next((r for r in world.replicas if r.id == step.replica), None)
+    index = held.index if step.index is None and held is not None else step.index
     known = step.replica if step.replica and not step.replica.startswith("new:") else None
+    gives_back = held.gpus if held is not None and step.kind is OperationKind.STOP else ()
     return PlanOperation(
         kind=step.kind,
         service=step.service,
         replica=known,
         index=index,
         cause=step.cause,
-        gpus=list(step.gpus),
+        gpus=list(step.gpus or gives_back),
         wave=wave,
+        placement=list(step.placement),
+        drain_timeout=step.doom.deadline - now if step.doom is not None else None,
     )
+
+
+def _dooms(world: World, step: Step, now: float) -> World:
+    """The world while the step's replica comes to its end."""
+    doomed = [
+        transitions.doomed(r, step.doom, now) if r.id == step.replica and step.doom is not None else r
+        for r in world.replicas
+    ]
+    return with_fields(world, replicas=doomed)
 
 
 def _played(world: World, step: Step, now: float) -> World:

@@ -36,6 +36,8 @@ def replicas_of_service(
         reason = Reason.SCALED_UP if world.graph.stable else Reason.SUBMITTED
         if any(r.doom is not None and r.doom.reason is Reason.ROLLING_UPDATE for r in mine):
             cause, reason = f"in place of one that revision {world.graph.revision} replaces", Reason.ROLLING_UPDATE
+        elif any(r.doom is not None and r.doom.reason is Reason.DRAINING for r in mine):
+            cause, reason = "in place of one that drains", Reason.SCHEDULED
         _create(service, wave, missing, cause, reason, mine, result)
     elif outdated and stage_open:
         _replace(world, service, wave, want, live, outdated, waiting, now, result)

@@ -96,7 +96,12 @@ def stop_step(
     timeout: float | None = None,
 ) -> Step:
     """Doom a replica; its drain timeout is the service's unless one is given."""
-    if timeout is None:
-        timeout = service.drain_timeout if service is not None else DEFAULT_DRAIN
-    doom = Doom(reason=reason, then=then, deadline=now + timeout, message=cause)
+    doom = Doom(reason=reason, then=then, deadline=now + drain_timeout(service, timeout), message=cause)
     return Step(OperationKind.STOP, replica.service, cause, reason, replica=replica.id, wave=wave, doom=doom)
+
+
+def drain_timeout(service: ServiceSpec | None, asked: float | None = None) -> float:
+    """Seconds that a replica's requests get to end: as asked for, else as its service says."""
+    if asked is not None:
+        return asked
+    return service.drain_timeout if service is not None else DEFAULT_DRAIN

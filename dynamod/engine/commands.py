@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from dynamod.core import transitions
 from dynamod.core.allocation import shortage
-from dynamod.core.errors import Conflict, GpuShortage, Invalid, NotFound, PreconditionFailed
-from dynamod.core.records import Doom, Goal, GraphRecord, RevisionRecord, Then
+from dynamod.core.changing import brought_back, ended, scaled
+from dynamod.core.errors import Conflict, GpuShortage, Invalid, PreconditionFailed
+from dynamod.core.records import Goal, GraphRecord, RevisionRecord
 from dynamod.core.revisions import submitted_digest
-from dynamod.core.steps import DEFAULT_DRAIN
 from dynamod.drivers.base import NeedsBackend
 from dynamod.engine.builds import Builds
 from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
@@ -21,6 +21,7 @@ from dynamod.engine.turn import Turn
 from dynamod.schema.graphs import (
     MAX_REPLICAS,
     MAX_STOP_TIMEOUT,
+    DrainRequest,
     Graph,
     GraphSubmit,
     RestartRequest,
@@ -55,11 +56,7 @@ class Commands(Builds):
         async with self._actor(core.memory.graph(project, graph)).lock:
             record = self._matching(project, graph, if_match)
             spec = core.memory.target(record).spec
-            if service not in spec.service_names():
-                raise NotFound("service", service, known=spec.service_names())
-            scale = {**record.scale, service: replicas}
-            if replicas == spec.service(service).workers:
-                del scale[service]
+            scale = scaled(record, spec, service, replicas)
             await self._check_gpus(record.id, core.memory.target(record), scale)
             turn = Turn(core.memory, record.id, core.now(), actor)
             if scale != record.scale:
@@ -74,34 +71,19 @@ class Commands(Builds):
         self, project: str, graph: str, request: RestartRequest, *, actor: str, if_match: str | None = None
     ) -> Graph:
         """Restart all replicas, those of one service, or one; with a fresh budget, whatever state they are in."""
-        core = self._open_for_change()
-        async with self._actor(core.memory.graph(project, graph)).lock:
-            record = self._matching(project, graph, if_match)
-            if record.goal is not Goal.RUN:
-                raise Conflict(f"graph {graph!r} is stopped", remedy="start it instead")
-            spec = core.memory.target(record).spec
-            if request.service is not None and request.service not in spec.service_names():
-                raise NotFound("service", request.service, known=spec.service_names())
-            mine = core.memory.of_graph(record.id)
-            if request.replica is not None and request.replica not in {r.id for r in mine}:
-                raise NotFound("replica", request.replica, known=[r.id for r in mine])
-            turn = Turn(core.memory, record.id, core.now(), actor)
-            doomed = []
-            for replica in mine:
-                if request.service not in (None, replica.service) or request.replica not in (None, replica.id):
-                    continue
-                if replica.doom is not None:
-                    continue
-                timeout = DEFAULT_DRAIN
-                if replica.service in spec.service_names():
-                    timeout = spec.service(replica.service).drain_timeout
-                doom = Doom(Reason.RESTART_REQUESTED, Then.RESTART, turn.now + timeout, "a restart was asked for")
-                turn.put_replica(transitions.doomed(replica, doom, turn.now))
-                doomed.append(replica)
-            await turn.commit(core.store, core.feed)
-            for replica in doomed:
-                core.drivers[replica.driver].terminate(replica.id)
-        return self._changed(record)
+        return await self._end(project, graph, request.service, request.replica, actor, if_match)
+
+    async def drain(
+        self, project: str, graph: str, request: DrainRequest, *, actor: str, if_match: str | None = None
+    ) -> Graph:
+        """Let one replica, or all of a service, finish what they have begun and be replaced by fresh ones.
+
+        Raises:
+            NotFound, Invalid, Conflict, PreconditionFailed: nothing has changed.
+        """
+        return await self._end(
+            project, graph, request.service, request.replica, actor, if_match, drain=True, timeout=request.timeout
+        )
 
     async def stop_graph(
         self, project: str, graph: str, request: StopRequest, *, actor: str, if_match: str | None = None
@@ -128,15 +110,7 @@ class Commands(Builds):
             record = self._matching(project, graph, if_match)
             known = core.memory.revisions[record.id]
             now = known[record.revision]
-            if request.to is None:
-                earlier = [n for n in sorted(known) if n < record.revision and known[n].digest != now.digest]
-                if not earlier:
-                    raise Conflict(f"graph {graph!r} has no earlier revision to go back to")
-                chosen = known[earlier[-1]]
-            elif request.to in known:
-                chosen = known[request.to]
-            else:
-                raise NotFound("revision", str(request.to), known=[str(n) for n in known])
+            chosen = brought_back(record, known, request.to)
             await self._check_gpus(record.id, chosen, record.scale)
             if chosen.digest != now.digest:
                 turn = Turn(core.memory, record.id, core.now(), actor)
@@ -197,6 +171,40 @@ class Commands(Builds):
             turn.note(Action.ROLLOUT_STARTED, Reason.ROLLING_UPDATE, f"revision {now.number} -> {graph.revision}")
         await turn.commit(core.store, core.feed)
         return True
+
+    async def _end(
+        self,
+        project: str,
+        graph: str,
+        service: str | None,
+        replica: str | None,
+        actor: str,
+        if_match: str | None,
+        *,
+        drain: bool = False,
+        timeout: float | None = None,
+    ) -> Graph:
+        """Restart replicas, or drain them and let fresh ones take their place."""
+        core = self._open_for_change()
+        async with self._actor(core.memory.graph(project, graph)).lock:
+            record = self._matching(project, graph, if_match)
+            turn = Turn(core.memory, record.id, core.now(), actor)
+            chosen = ended(
+                record,
+                core.memory.target(record).spec,
+                core.memory.of_graph(record.id),
+                service=service,
+                replica=replica,
+                drain=drain,
+                now=turn.now,
+                timeout=timeout,
+            )
+            for one, doom in chosen:
+                turn.put_replica(transitions.doomed(one, doom, turn.now))
+            await turn.commit(core.store, core.feed)
+            for one, _ in chosen:
+                core.drivers[one.driver].terminate(one.id)
+        return self._changed(record)
 
     async def _aim(
         self,

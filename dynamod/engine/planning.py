@@ -1,28 +1,49 @@
-"""Plans: what a submission would do, kept until it is applied; a plan made from another state is refused."""
+"""Plans: what a submission or a change would do, kept until it is applied; made from another state, it is refused."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import delete
 
+from dynamod.core.changing import foretell
 from dynamod.core.errors import NotFound, StalePlan
 from dynamod.core.preview import preview
-from dynamod.core.records import Goal, GraphRecord
+from dynamod.core.records import Goal, GraphRecord, RevisionRecord
 from dynamod.core.revisions import changes
 from dynamod.core.steps import World
 from dynamod.engine.commands import Commands
 from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
-from dynamod.schema.graphs import Graph, GraphSubmit, Plan
+from dynamod.schema.graphs import (
+    DrainRequest,
+    Graph,
+    GraphChange,
+    GraphSubmit,
+    Plan,
+    RestartRequest,
+    RollbackRequest,
+    StopRequest,
+    Strategy,
+)
 from dynamod.store import tables
 from dynamod.store.changes import Transaction
 from dynamod.store.queries import plan_row
 
 PLANS_KEPT = 24 * 3600.0
 """Seconds after which a plan is forgotten; it would be stale by then anyway."""
+_MAY_NEED_GPUS = ("scale", "start", "rollback")
+_STRATEGIES: dict[str, Strategy] = {
+    "restart": "restart",
+    "drain": "drain",
+    "start": "start",
+    "stop": "stop",
+    "remove": "stop",
+}
 
 
 class Planning(Commands):
@@ -35,7 +56,7 @@ class Planning(Commands):
         self._open_for_change()
         async with self._resolved(request, actor) as submission:
             plan = await self._plan(submission)
-        await self._keep(plan, request)
+        await self._keep(plan, msgspec.to_builtins(request))
         return plan
 
     async def _plan(self, request: Submission) -> Plan:
@@ -55,17 +76,9 @@ class Planning(Commands):
             await self._check_gpus(graph.id, revision, scale)
             revisions[number] = revision
             graph = replace(graph, revision=number, scale=scale)
-        world = World(
-            graph=replace(graph, goal=Goal.RUN),
-            revisions=revisions,
-            replicas=core.memory.of_graph(graph.id),
-            devices=core.gpus.devices,
-            claims=core.gpus.claimed(),
-            allocate_gpus=core.options.allocate_gpus,
-        )
-        operations, strategy, notes = preview(world, core.now())
+        operations, strategy, notes = preview(self._world(replace(graph, goal=Goal.RUN), revisions), core.now())
         return Plan(
-            id=f"p-{secrets.token_hex(6)}",
+            id=_plan_id(),
             graph=name,
             project=request.project,
             basis=self._basis(known),
@@ -73,6 +86,43 @@ class Planning(Commands):
             operations=operations,
             notes=notes,
             strategy=strategy,
+        )
+
+    async def plan_change(self, change: GraphChange) -> Plan:
+        """What a change of a graph that is there would do. Changes nothing.
+
+        Raises:
+            NotFound, Invalid, GpuShortage, Conflict: what making the change would raise.
+        """
+        core = self._open_for_change()
+        graph = core.memory.graph(change.project, change.graph)
+        told = foretell(self._world(graph, core.memory.revisions[graph.id]), change, core.now())
+        after = told.world
+        if change.action in _MAY_NEED_GPUS:
+            await self._check_gpus(graph.id, after.target, after.graph.scale)
+        operations, strategy, notes = preview(after, core.now(), told.first)
+        plan = Plan(
+            id=_plan_id(),
+            graph=graph.name,
+            project=graph.project,
+            basis=self._basis(graph),
+            changes=list(told.changes),
+            operations=operations,
+            notes=[*told.notes, *notes],
+            strategy=_STRATEGIES.get(change.action, strategy) if operations else "none",
+        )
+        await self._keep(plan, {"change": msgspec.to_builtins(change)})
+        return plan
+
+    def _world(self, graph: GraphRecord, revisions: Mapping[int, RevisionRecord]) -> World:
+        core = self.core
+        return World(
+            graph=graph,
+            revisions=revisions,
+            replicas=core.memory.of_graph(graph.id),
+            devices=core.gpus.devices,
+            claims=core.gpus.claimed(),
+            allocate_gpus=core.options.allocate_gpus,
         )
 
     async def kept_plan(self, plan_id: str) -> Plan:
@@ -89,8 +139,34 @@ class Planning(Commands):
         plan, request = await self._kept(plan_id)
         if self._basis(self.core.memory.find(plan.project, plan.graph)) != plan.basis:
             raise StalePlan(plan_id, plan.graph)
+        if isinstance(request, GraphChange):
+            return await self._change(request, actor)
         graph, _ = await self.submit(request, actor=actor)
         return graph
+
+    async def _change(self, change: GraphChange, actor: str) -> Graph:
+        """Make the change that a plan was made of: what it needs was checked when it was planned."""
+        project, graph = change.project, change.graph
+        match change.action:
+            case "scale":
+                return await self.scale(project, graph, change.service or "", change.replicas or 0, actor=actor)
+            case "restart":
+                restart = RestartRequest(service=change.service, replica=change.replica)
+                return await self.restart(project, graph, restart, actor=actor)
+            case "drain":
+                drain = DrainRequest(service=change.service, replica=change.replica, timeout=change.timeout)
+                return await self.drain(project, graph, drain, actor=actor)
+            case "rollback":
+                return await self.rollback(project, graph, RollbackRequest(to=change.to), actor=actor)
+            case "stop":
+                return await self.stop_graph(project, graph, StopRequest(timeout=change.timeout), actor=actor)
+            case "start":
+                return await self.start_graph(project, graph, actor=actor)
+            case "remove":
+                shown = self._view(self.core.memory.graph(project, graph))
+                await self.remove(project, graph, actor=actor)
+                return shown
+        return self._view(self.core.memory.graph(project, graph))
 
     def _basis(self, graph: GraphRecord | None) -> str:
         """A fingerprint of what a plan depends on; that a replica comes and goes does not make a plan stale."""
@@ -100,7 +176,7 @@ class Planning(Commands):
         parts = [graph.id, graph.goal, graph.revision, graph.scale, replicas]
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:32]
 
-    async def _keep(self, plan: Plan, request: GraphSubmit) -> None:
+    async def _keep(self, plan: Plan, request: dict[str, Any]) -> None:
         core = self.core
         transaction = Transaction()
         transaction.delete_where(delete(tables.plans).where(tables.plans.c.created_at < core.now() - PLANS_KEPT))
@@ -109,14 +185,22 @@ class Planning(Commands):
             "project": plan.project,
             "graph": plan.graph,
             "body": msgspec.to_builtins(plan),
-            "request": msgspec.to_builtins(request),
+            "request": request,
             "created_at": core.now(),
         }
         transaction.put_row(tables.plans, row)
         await core.store.commit(transaction, core.feed.publish)
 
-    async def _kept(self, plan_id: str) -> tuple[Plan, GraphSubmit]:
+    async def _kept(self, plan_id: str) -> tuple[Plan, GraphSubmit | GraphChange]:
         row = await self.core.store.read(lambda connection: plan_row(connection, plan_id))
         if row is None:
             raise NotFound("plan", plan_id, remedy="make a new one")
-        return msgspec.convert(row["body"], Plan), msgspec.convert(row["request"], GraphSubmit)
+        asked: dict[str, Any] = row["request"]
+        request: GraphSubmit | GraphChange = (
+            msgspec.convert(asked["change"], GraphChange) if "change" in asked else msgspec.convert(asked, GraphSubmit)
+        )
+        return msgspec.convert(row["body"], Plan), request
+
+
+def _plan_id() -> str:
+    return f"p-{secrets.token_hex(6)}"

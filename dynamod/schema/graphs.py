@@ -78,6 +78,36 @@ class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     to: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
 
 
+class DrainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Let one replica, or all of one service, finish what they have begun and be replaced by fresh ones.
+
+    `timeout`: seconds for the requests under way; None takes the service's own.
+    """
+
+    service: str | None = None
+    replica: str | None = None
+    timeout: Annotated[float, msgspec.Meta(ge=0, le=MAX_STOP_TIMEOUT)] | None = None
+
+
+ChangeAction = Literal["settle", "scale", "restart", "drain", "stop", "start", "remove", "rollback"]
+
+
+class GraphChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A change of a graph that is there, to be planned: the fields are those of the request that would make it.
+
+    `settle` changes nothing that is wanted: its plan is what the daemon has yet to do.
+    """
+
+    graph: str
+    action: ChangeAction
+    project: str = "default"
+    service: str | None = None
+    replica: str | None = None
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)] | None = None
+    to: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
+    timeout: Annotated[float, msgspec.Meta(ge=0, le=MAX_STOP_TIMEOUT)] | None = None
+
+
 class GpuShare(msgspec.Struct, frozen=True, kw_only=True):
     """A claim on one device. `share` is 1.0 for a whole one."""
 
@@ -184,7 +214,11 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanOperation(msgspec.Struct, frozen=True, kw_only=True):
-    """One step, and why it is needed."""
+    """One step, and why it is needed.
+
+    `gpus` are those that a start takes and a stop gives back; `placement` says why a start takes just these.
+    `drain_timeout`: seconds that a stop leaves to the requests under way.
+    """
 
     kind: OperationKind
     service: str
@@ -193,6 +227,8 @@ class PlanOperation(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     gpus: list[GpuShare] = []
     wave: int = 0
+    placement: list[str] = []
+    drain_timeout: float | None = None
 
 
 class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +240,13 @@ class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    submit: GraphSubmit
+    """What is to be planned: either a submission, or a change of a graph that is there."""
+
+    submit: GraphSubmit | None = None
+    change: GraphChange | None = None
+
+
+Strategy = Literal["none", "create", "surge", "stop_then_start", "scale", "restart", "drain", "stop", "start"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +262,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[FieldChange]
     operations: list[PlanOperation]
     notes: list[str] = []
-    strategy: Literal["none", "create", "surge", "stop_then_start", "scale"] = "none"
+    strategy: Strategy = "none"
 
     @property
     def is_empty(self) -> bool:

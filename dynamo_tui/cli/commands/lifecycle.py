@@ -1,4 +1,4 @@
-"""`restart`, `stop`, `start` and `rm`."""
+"""`restart`, `drain`, `stop`, `start` and `rm`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,32 @@ def restart_command(
         replica = lookup.find_replica(session.client, session.project, replica).id
     state = session.client.send(calls.restart(graph, service=service, replica=replica, project=session.project))
     _finish(session, state, "ready", "restarting", wait, timeout)
+
+
+@click.command("drain", cls=SessionCommand)
+@click.argument("graph", shell_complete=complete_graphs)
+@click.option("--service", metavar="NAME", help="Every replica of this service.")
+@click.option("--replica", metavar="ID", help="This replica.")
+@click.option("--drain", type=Duration(), help="How long running requests may take; the service's own by default.")
+@_wait
+@_timeout
+@click.pass_obj
+def drain_command(
+    session: Session,
+    graph: str,
+    service: str | None,
+    replica: str | None,
+    drain: float | None,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """Let a replica of GRAPH, or all of one service, finish what they have begun; fresh ones take their place."""
+    if (service is None) == (replica is None):
+        raise click.UsageError("name one: --service NAME or --replica ID")
+    if replica is not None:
+        replica = lookup.find_replica(session.client, session.project, replica).id
+    call = calls.drain(graph, service=service, replica=replica, timeout=drain, project=session.project)
+    _finish(session, session.client.send(call), "ready", "draining", wait, timeout)
 
 
 @click.command("stop", cls=SessionCommand)

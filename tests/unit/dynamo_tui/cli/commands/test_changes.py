@@ -20,6 +20,8 @@ from tests.unit.dynamo_tui.standin import Asked, Reply, StandIn
         (("restart", "hello"), "POST /v1/graphs/hello/restart?project=default", {"service": None, "replica": None}),
         (("restart", "hello", "--service", "Middle"), "POST /v1/graphs/hello/restart?project=default",
          {"service": "Middle", "replica": None}),
+        (("drain", "hello", "--service", "Middle", "--drain", "1m"), "POST /v1/graphs/hello/drain?project=default",
+         {"service": "Middle", "replica": None, "timeout": 60.0}),
         (("stop", "hello", "--drain", "1m"), "POST /v1/graphs/hello/stop?project=default", {"timeout": 60.0}),
         (("start", "hello", "--project", "p"), "POST /v1/graphs/hello/start?project=p", None),
         (("rollback", "hello", "--to", "3"), "POST /v1/graphs/hello/rollback?project=default", {"to": 3}),
