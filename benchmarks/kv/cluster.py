@@ -70,16 +70,27 @@ class Outcome:
 
 
 class Cluster:
-    """`workers` engines, one router. `lag` delays events and reports; loads are reported every `interval` seconds."""
+    """`workers` engines, one router. `lag` delays events and reports; loads are reported every `interval` seconds.
+
+    `told_capacity`: what the router is told of the caches' size, as a multiple of the truth; None: nothing.
+    """
 
     def __init__(
-        self, workers: int, engine: MockerOptions, routing: RouterOptions, *, lag: float = 0.002, interval: float = 0.25
+        self,
+        workers: int,
+        engine: MockerOptions,
+        routing: RouterOptions,
+        *,
+        lag: float = 0.002,
+        interval: float = 0.25,
+        told_capacity: float | None = 1.0,
     ) -> None:
         self.now = 0.0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self._lag = lag
         self._interval = interval
+        self._told_capacity = told_capacity
         self.router = KvRouter(routing, clock=lambda: self.now)
         self.cores = [MockerCore(engine) for _ in range(workers)]
         self._mirrors = [BlockMirror() for _ in range(workers)]
@@ -173,6 +184,8 @@ class Cluster:
 
     def _report(self) -> None:
         for number, core in enumerate(self.cores):
-            self.router.report(Worker(number), core.load())
+            load = core.load()
+            load.total_blocks = round(load.total_blocks * (self._told_capacity or 0))
+            self.router.report(Worker(number), load)
         if self._queue:
             self._at(self.now + self._interval, self._report)

@@ -179,7 +179,8 @@ class ApproxKvIndexer:
 
     async def process_routing_decision_for_request(self, tokens: list[int], lora_id: int, worker_id: int) -> None:
         hashes = self._hasher.sequence(tokens, root_hash(lora_name(lora_id)))
-        self._index.routed(Worker(worker_id), hashes, time.monotonic())
+        self._index.routed("", Worker(worker_id), hashes)
+        self._index.finished("", 0, time.monotonic())
 
 
 class KvMetricsAggregator:

@@ -65,6 +65,10 @@ class ActiveRequest:
         self.generated_tokens = 0
         self.marks = marks
 
+    def generated_blocks(self, block_size: int) -> int:
+        """Full blocks that are there because of generated tokens."""
+        return (self.prompt_tokens + self.generated_tokens) // block_size - self.prompt_tokens // block_size
+
 
 class ActiveLoad:
     """Predicted load of each worker, in arrays indexed by slot."""

@@ -35,7 +35,7 @@ class RouterOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     - `temperature`: 0 takes the cheapest worker, more spreads requests by a softmax over normalised costs.
     - `busy_usage`, `busy_waiting`: a worker whose cache usage (0..1) or number of waiting requests reaches
       this is not eligible; when none is, the request is refused.
-    - `approx_ttl`: seconds that an entry of approx-kv lives.
+    - `approx_ttl`: seconds that approx-kv takes a prompt to be cached by a worker of unknown capacity.
     - `request_ttl`: seconds after which a request whose end nobody reported (its caller died) counts no more.
     """
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from dynamo.llm.kv.active import landmarks
 from dynamo.llm.kv.decision import Decision, Observer
@@ -29,7 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class Routed(msgspec.Struct, tag="routed", array_like=True):
-    """A request in flight. `marks` are the landmark hashes of its prompt (`kv.active`)."""
+    """A request in flight. `marks` are the landmark hashes of its prompt (`kv.active`).
+
+    `hashes` are all of them, as little-endian unsigned 64-bit integers, where no events will tell what is cached.
+    """
 
     request_id: str
     instance: int
@@ -38,6 +42,7 @@ class Routed(msgspec.Struct, tag="routed", array_like=True):
     prefill_blocks: float
     marks: list[int]
     generated_tokens: int = 0
+    hashes: bytes = b""
 
 
 class FirstToken(msgspec.Struct, tag="first", array_like=True):
@@ -55,6 +60,12 @@ class Finished(msgspec.Struct, tag="finished", array_like=True):
 
 Message = Routed | FirstToken | Progressed | Finished
 
+_U64 = np.dtype("<u8")
+
+
+def _plain(message: Message) -> Any:
+    return msgspec.to_builtins(message, builtin_types=(bytes,))
+
 
 class ReplicaSync(Observer):
     """Keeps `router` in step with the other routers that serve under the same component."""
@@ -65,7 +76,7 @@ class ReplicaSync(Observer):
         self._mine: dict[str, Routed] = {}
         self._theirs: dict[int, set[str]] = {}
         self._early: dict[str, Routed] = {}  # theirs, on workers that this router has yet to hear of
-        self._publisher = SnapshotPublisher(lambda: [msgspec.to_builtins(routed) for routed in self._mine.values()])
+        self._publisher = SnapshotPublisher(lambda: [_plain(routed) for routed in self._mine.values()])
         self._subscriber = SnapshotSubscriber(component.endpoint(ACTIVE_ENDPOINT))
         self._served: ServedEndpoint | None = None
         self._task: asyncio.Task[None] | None = None
@@ -114,6 +125,7 @@ class ReplicaSync(Observer):
             decision.prompt_tokens,
             request.prefill_blocks,
             landmarks(decision.hashes),
+            hashes=decision.hashes.astype(_U64).tobytes() if decision.mode == "approx-kv" else b"",
         )
         self._mine[decision.request_id] = routed
         self._publish(routed)
@@ -145,7 +157,7 @@ class ReplicaSync(Observer):
 
     def _publish(self, message: Message) -> None:
         if self._publisher.readers:
-            self._publisher.publish(msgspec.to_builtins(message))
+            self._publisher.publish(_plain(message))
 
     # -- what the others do ----------------------------------------------------------------------------------------
 
@@ -188,21 +200,29 @@ class ReplicaSync(Observer):
 
     def _place(self, name: str, routed: Routed) -> None:
         """Count another replica's request as load of its worker."""
-        active = self._router.active
-        active.finish(name)
+        active, worker = self._router.active, Worker(routed.instance, routed.dp_rank)
+        self._end(name)
         active.add(
             name,
-            Worker(routed.instance, routed.dp_rank),
+            worker,
             prompt_tokens=routed.prompt_tokens,
             prefill_blocks=routed.prefill_blocks,
             marks=routed.marks,
         )
         if routed.generated_tokens:
             active.progress(name, routed.generated_tokens)
+        if routed.hashes:
+            self._router.approx.routed(name, worker, np.frombuffer(routed.hashes, _U64))
 
     def _drop(self, name: str) -> None:
         self._early.pop(name, None)
-        self._router.active.finish(name)
+        self._end(name)
+
+    def _end(self, name: str) -> None:
+        router = self._router
+        request = router.active.finish(name)
+        if request is not None:
+            router.approx.finished(name, request.generated_blocks(router.options.block_size), router.clock())
 
     def _forget(self, replica: int) -> None:
         for name in self._theirs.pop(replica, ()):

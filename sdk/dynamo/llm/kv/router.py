@@ -61,7 +61,7 @@ class KvRouter:
         self.rates = HitRates()
         self.worker_rates: dict[Worker, HitRates] = {}
         self.observers: list[Observer] = []
-        self._clock = clock
+        self.clock = clock
         self._workers: dict[int, Worker] = {}  # by slot; replaced, never changed, so that decisions may keep it
         self._known: dict[tuple[int, int], Worker] = {}
         self._slots: Slots = np.empty(0, np.intp)
@@ -137,6 +137,7 @@ class KvRouter:
         """A worker's own load figures."""
         self.add_worker(worker)
         self.scheduler.reported.update(self.table.slot(worker), load)
+        self.approx.set_capacity(worker, load.total_blocks or None)
         for observer in self.observers:
             observer.worker_changed(worker, gone=False)
 
@@ -223,7 +224,7 @@ class KvRouter:
         if not len(hashes):
             return cached, None
         if mode == "approx-kv":
-            self.approx.match(hashes, self._clock()).spread(cached, self._approx_slots.array())
+            self.approx.match(hashes, self.clock()).spread(cached, self._approx_slots.array())
         else:
             self.index.match(hashes).spread(cached, self._index_slots.array())
         shared = self.active.overlaps(hashes)
@@ -263,7 +264,7 @@ class KvRouter:
     def routed(self, decision: Decision) -> None:
         """The decision is carried out: from now on the request counts as load of its worker."""
         self.finished(decision.request_id)  # a retry under the same id replaces the first attempt
-        now = self._clock()
+        now = self.clock()
         self._forget_before(now - self.options.request_ttl)
         self._routed_at[decision.request_id] = now
         blocks = -(-decision.prompt_tokens // self.options.block_size)
@@ -275,7 +276,7 @@ class KvRouter:
             marks=landmarks(decision.hashes),
         )
         if decision.mode == "approx-kv":
-            self.approx.routed(decision.worker, decision.hashes, now)
+            self.approx.routed(decision.request_id, decision.worker, decision.hashes, decision.overlap_blocks)
         self._prompt_blocks[decision.request_id] = decision.prompt_blocks
         for rates in (self.rates, self.worker_rates[decision.worker]):
             rates.predicted.add(decision.prompt_blocks, decision.overlap_blocks)
@@ -296,6 +297,7 @@ class KvRouter:
         if blocks is None:
             return
         cached = min(cached_tokens // self.options.block_size, blocks)
+        self.approx.first_token(request_id, cached)
         for rates in (self.rates, self.worker_rates[request.worker]):
             rates.actual.add(blocks, cached)
         for observer in self.observers:
@@ -313,6 +315,7 @@ class KvRouter:
         self._prompt_blocks.pop(request_id, None)
         self._routed_at.pop(request_id, None)
         if request is not None:
+            self.approx.finished(request_id, request.generated_blocks(self.options.block_size), self.clock())
             for observer in self.observers:
                 observer.finished(request_id)
 

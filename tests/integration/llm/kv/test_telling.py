@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from dynamo.llm.kv.feed import KvFeed
+from dynamo.llm.kv.options import RouterOptions
 from dynamo.llm.kv.replicas import ReplicaSync
 from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.router_metrics import HIT_RATE_SUBJECT, HitRateEvents, RouterMetrics
@@ -59,6 +60,27 @@ async def test_replicas_know_each_others_requests(stage: Stage) -> None:
     await syncs[1].close()
     await until(lambda: sum(requests for _, _, requests in seen(one)) == 0)
     await syncs[0].close()
+
+
+async def test_replicas_without_events_know_where_the_others_sent_what(stage: Stage) -> None:
+    routers = [KvRouter(RouterOptions(mode="approx-kv")) for _ in range(2)]
+    syncs = []
+    for router in routers:
+        for instance in (1, 2):
+            router.add_worker(Worker(instance))
+        own = (await stage.runtime()).namespace("ns").component("router")
+        syncs.append(await ReplicaSync(router, own).start())
+    one, two = routers
+    await until(lambda: all(sync.others == 1 for sync in syncs))
+    ids = tokens(321)
+    first = one.find_best(ids, request_id="a")
+    one.routed(first)
+    one.first_token("a", 0)
+    one.finished("a")
+    await until(lambda: not len(two.active) and two.find_best(ids).overlap_blocks == 20)
+    assert two.find_best(ids).worker == first.worker
+    for sync in syncs:
+        await sync.close()
 
 
 async def test_a_new_replica_starts_from_the_snapshot(stage: Stage) -> None:

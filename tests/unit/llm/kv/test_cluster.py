@@ -72,6 +72,16 @@ def test_an_open_loop_of_conversations() -> None:
     assert abs(routed.predicted - routed.actual) <= 0.02
 
 
+@pytest.mark.parametrize("told", [1.0, 2.0, None])
+def test_without_events_predictions_hold_when_caches_overflow(told: float | None) -> None:
+    """Whether workers say how large their caches are, say twice as much, or say nothing."""
+    arrivals = [(entry["timestamp"] / 1000, prompt_of(entry)) for entry in conversations(150, rate=12.0)]
+    cluster = Cluster(4, MockerOptions(num_gpu_blocks=2048), RouterOptions(mode="approx-kv"), told_capacity=told)
+    outcome = cluster.replay(arrivals)
+    assert outcome.actual < 0.72
+    assert abs(outcome.predicted - outcome.actual) <= 0.02
+
+
 def test_runs_repeat() -> None:
     first, second = shared("kv", requests=100), shared("kv", requests=100)
     assert first == second
