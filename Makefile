@@ -7,6 +7,7 @@ VLLM   := .venv-vllm
 VLLM_STAMP := $(VLLM)/.installed
 DEMO   := $(VENV)/.runs
 ROUNDS ?= 100
+MINUTES ?= 5
 UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 
 # Start-up times count: without byte code ready, the first run of everything compiles it, or every run
@@ -14,7 +15,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: pictures looks help setup fuzz demo test test-kube test-wheel test-vllm format lint types contracts unit clean
+.PHONY: pictures looks help setup fuzz chaos soak demo test test-kube test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -66,6 +67,10 @@ test: lint types contracts unit  ## format, lint, types, import contracts and th
 
 chaos: setup  ## kill the daemon a hundred times (ROUNDS) under requests and change, and look for what is lost
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS)
+	$(BIN)/python -m tests.soak --minutes 1
+
+soak: setup  ## everything fails in turn under a workload, for MINUTES; figures as a table, and as JSON in SOAK_JSON
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SOAK_JSON),--json $(SOAK_JSON))
 
 test-docker: setup  ## images and containers on a real Docker engine; says so where none can be
 	$(BIN)/pytest -q -rs -m docker --timeout 600 tests/docker

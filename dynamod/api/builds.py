@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path as FilePath
 from typing import IO, Annotated
@@ -14,6 +15,7 @@ from starlette.responses import FileResponse, Response
 from dynamod.api.backend import ActorDep, After, BackendDep, Limit
 from dynamod.api.problems import ApiProblem
 from dynamod.api.wire import WireResponse, describes
+from dynamod.core.errors import DiskFull
 from dynamod.schema import Build, Page
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"])
@@ -93,6 +95,8 @@ async def _receive(chunks: AsyncIterator[bytes], target: FilePath) -> None:
                 await _write(file, waiting)
         await _write(file, waiting)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull("the archive cannot be stored") from None
         raise ApiProblem(503, "unavailable", f"the archive cannot be stored: {error.strerror}") from None
     finally:
         await asyncio.to_thread(file.close)

@@ -25,6 +25,7 @@ STATUS_OF_TYPE = {
     "gone": 410,
     "slow-consumer": 503,
     "store": 500,
+    "disk-full": 507,
     "unavailable": 503,
     "build-error": 422,
     "bad-sources": 422,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from dynamod.core.errors import Conflict, EngineError, Invalid, NotFound, StoreError
+from dynamod.core.errors import Conflict, DiskFull, EngineError, Invalid, NotFound, StoreError
 from dynamod.core.records import BuildRecord
 from dynamod.schema.builds import Build
 from dynamod.schema.states import Action
@@ -83,6 +84,8 @@ class BuildStore:
             async with self._changing:
                 return await self._take(upload, build, force, actor)
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DiskFull("the build cannot be kept") from None
             raise StoreError(f"the build cannot be kept: {error.strerror}") from None
 
     async def remove(self, reference: str, *, actor: str) -> Build:

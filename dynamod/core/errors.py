@@ -10,6 +10,7 @@
     ├── Gone                the events asked for are no longer kept, or are another store's
     ├── SlowConsumer        a subscriber fell too far behind and was dropped
     ├── StoreError          the database cannot be opened, migrated or written
+    │   └── DiskFull        there is no room for it
     └── Unavailable         cannot be done now: stopping, a backend out of reach
 
 `type` is stable and ends up in problem documents.
@@ -127,6 +128,13 @@ class SlowConsumer(EngineError):
 
 class StoreError(EngineError):
     type = "store"
+
+
+class DiskFull(StoreError):
+    type = "disk-full"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: the disk is full", remedy="make room where the state directory is, and try again")
 
 
 class Unavailable(EngineError):

@@ -92,7 +92,8 @@ def _start_step(
     def wait(reason: Reason, cause: str) -> Step:
         return Step(OperationKind.WAIT, service.name, cause, reason, replica=replica.id, index=replica.index, wave=wave)
 
-    if replica.next_retry_at is not None and replica.next_retry_at > now:
+    # A retry further away than any delay: an earlier engine's clock was set back, and nobody is to wait for that.
+    if replica.next_retry_at is not None and now < replica.next_retry_at <= now + service.restart.max_delay:
         result.wake(replica.next_retry_at)
         return wait(Reason.BACKING_OFF, replica.message)
     if missing := _missing_dependencies(world, service, replica):

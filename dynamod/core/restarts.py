@@ -22,9 +22,10 @@ class Verdict:
 def judge(policy: RestartSpec, failures: tuple[float, ...], now: float, chance: float) -> Verdict:
     """What to do about one more failure at `now`; `chance` in [0, 1) spreads replicas that failed together.
 
+    Failures in the future are not counted: the clock was set back since.
     The delay doubles from `policy.delay` to `policy.max_delay`; half of it is fixed, half is jitter.
     """
-    counted = (*(t for t in failures if t > now - policy.window), now)
+    counted = (*(t for t in failures if now - policy.window < t <= now), now)
     if len(counted) > policy.attempts:
         return Verdict(counted, None)
     ceiling = min(policy.delay * 2.0 ** min(len(counted) - 1, 32), policy.max_delay)

@@ -29,9 +29,18 @@ class Surroundings:
     tcp_host: str | None = None
 
 
+_SOCKETS_NAME = 10
+"""Hex digits of a name: a socket's path has little room."""
+
+
 def sockets_dir(where: Locations, replica_id: str) -> Path:
     """A short path of its own for the Unix sockets of one replica."""
-    return where.run_dir / hashlib.sha256(replica_id.encode()).hexdigest()[:10]
+    return where.run_dir / hashlib.sha256(replica_id.encode()).hexdigest()[:_SOCKETS_NAME]
+
+
+def is_sockets_dir(path: Path) -> bool:
+    """Whether this entry of the run directory is one of those."""
+    return len(path.name) == _SOCKETS_NAME and set(path.name) <= set("0123456789abcdef") and path.is_dir()
 
 
 def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundings, *, gpus: bool) -> Launch:

@@ -30,7 +30,7 @@ class LogWriter:
         numbers = logfile.segments(directory)
         self._number = numbers[-1] if numbers else 0
         self._line = self._next_line()
-        self._open()
+        self._open(self._number)
         if self._partial:
             self.finish()
 
@@ -112,9 +112,13 @@ class LogWriter:
         return b"".join(pieces)
 
     def _rotate(self) -> None:
-        self.close()
-        self._number += 1
-        self._open()
+        before = self._data, self._index
+        try:
+            self._open(self._number + 1)
+        except OSError:
+            return  # a full disk may refuse new files: go on in this segment, and try again with the next chunk
+        for file in before:
+            os.close(file)
         for number in logfile.segments(self._directory)[: -self._keep]:
             for name in (logfile.index_name(number), logfile.segment_name(number)):
                 try:
@@ -122,9 +126,14 @@ class LogWriter:
                 except OSError:
                     pass
 
-    def _open(self) -> None:
-        self._data = os.open(f"{self._directory}/{logfile.segment_name(self._number)}", _APPEND, 0o600)
-        self._index = os.open(f"{self._directory}/{logfile.index_name(self._number)}", _APPEND, 0o600)
+    def _open(self, number: int) -> None:
+        data = os.open(f"{self._directory}/{logfile.segment_name(number)}", _APPEND, 0o600)
+        try:
+            self._index = os.open(f"{self._directory}/{logfile.index_name(number)}", _APPEND, 0o600)
+        except OSError:
+            os.close(data)
+            raise
+        self._data, self._number = data, number
         _align(self._index)
         self._size = os.fstat(self._data).st_size
 

@@ -29,6 +29,9 @@ SPAWN_TIMEOUT = 60.0
 ORPHAN_GRACE = 5.0
 """Seconds that a replica whose shim was killed gets to end: nobody stores its output any more."""
 
+REMOVED = ".removed-"
+"""How the directory of a replica that is being forgotten begins."""
+
 _LIBRARY = str(Path(dynamod.__file__).parent.parent)
 
 
@@ -93,7 +96,12 @@ class ProcessDriver:
         self._signal(replica_id, signal.SIGUSR2)
 
     async def remove(self, replica_id: str) -> None:
-        await asyncio.to_thread(shutil.rmtree, self._where.replica_dir(replica_id), ignore_errors=True)
+        """Under another name first: whoever is killed in the middle leaves no half of a replica's records."""
+        directory = self._where.replica_dir(replica_id)
+        removed = directory.with_name(f"{REMOVED}{replica_id}")
+        with suppress(OSError):
+            directory.rename(removed)
+        await asyncio.to_thread(shutil.rmtree, removed, ignore_errors=True)
 
     async def close(self) -> None:
         for watched in self._watched.values():

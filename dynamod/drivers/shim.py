@@ -11,11 +11,12 @@ that comes back can tell. In the replica directory:
     run-<run>.json  identity: pids, their start times in clock ticks (/proc/<pid>/stat), the boot id
     exit-<run>.json how the main process ended
 
-Both records are written to a temporary name and renamed. The replica gets the shim's own environment,
-/dev/null as stdin, one pipe as stdout and stderr, and a process group of its own, whose leftovers are
-killed when the main process ends. Signals to the shim: the first TERM or INT is passed on to the main process
-as TERM (a second would cut its drain short), USR2 kills its whole group. File descriptor 3, if open, is a pipe
-that gets one line: `ok` once the run record is there, or what went wrong. With `tied`, descriptor 4 is a pipe
+Both records are written to a temporary name and renamed; the room for the second is taken at the start, so that a
+disk that fills meanwhile loses no exit code, and a replica whose start cannot be recorded is ended. The replica gets
+the shim's own environment, /dev/null as stdin, one pipe as stdout and stderr, and a process group of its own, whose
+leftovers are killed when the main process ends. Signals to the shim: the first TERM or INT is passed on to the main
+process as TERM (a second would cut its drain short), USR2 kills its whole group. File descriptor 3, if open, is a
+pipe that gets one line: `ok` once the run record is there, or what went wrong. With `tied`, descriptor 4 is a pipe
 whose other end the engine holds: when that is gone (a `serve` that was killed), the replica is told to end, and
 killed if it does not within ORPHAN_SECONDS.
 
@@ -24,6 +25,7 @@ Standard library only, few modules of it, and no polling: it sleeps in poll(2) u
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -50,6 +52,7 @@ _PIPE_BYTES = 1024 * 1024
 _BUSY_SECONDS = 0.002
 _COALESCE_SECONDS = 0.005
 _DRAIN_SECONDS = 2.0
+_RECORD_BYTES = 256
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD)
 
 
@@ -103,8 +106,15 @@ def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], tied: 
         _notify(text)
         return
     os.close(output_in)
-    _record(f"{replica_dir}/run-{run}.json", _identity(run, pid))
-    os.unlink(f"{replica_dir}/launch-{run}")
+    try:
+        _reserve(f"{replica_dir}/exit-{run}.json")
+        _record(f"{replica_dir}/run-{run}.json", _identity(run, pid))
+        os.unlink(f"{replica_dir}/launch-{run}")
+    except OSError as error:  # nobody could ever prove what runs here, so nothing does
+        _kill_group(pid)
+        os.waitpid(pid, 0)
+        _notify(f"cannot record what runs in {replica_dir}: {error.strerror}")
+        return
     _notify("ok")
     _follow(pid, output, wake, log, tied)
     _kill_group(pid)
@@ -239,13 +249,23 @@ def _oom_kills() -> int:
 
 
 def _record(path: str, fields: str) -> None:
-    with open(f"{path}.tmp", "w", opener=_private) as file:
-        file.write(f'{{{fields}, "at": {time.time():.6f}}}\n')
+    """Written over what `_reserve` has left, if it has: blanks may follow a record."""
+    _put(f"{path}.tmp", f'{{{fields}, "at": {time.time():.6f}}}\n'.encode())
     os.rename(f"{path}.tmp", path)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+def _reserve(path: str) -> None:
+    """Take the room of a record while there is some: the disk may be full when it is to be written."""
+    _put(f"{path}.tmp", b" " * _RECORD_BYTES)
+
+
+def _put(path: str, data: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(file, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(file)
 
 
 def _notify(text: str) -> None:

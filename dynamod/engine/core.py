@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from dataclasses import dataclass, field
 
 from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from dynamod.builds.store import BuildStore
 from dynamod.drivers.base import Driver
 from dynamod.drivers.environment import Surroundings
+from dynamod.engine.clock import SteadyClock
 from dynamod.engine.feed import Feed
 from dynamod.engine.gpus import GpuLedger
 from dynamod.engine.memory import Memory
@@ -36,11 +36,12 @@ class Core:
     tasks: OwnedTasks
     starting: asyncio.Semaphore
     host: str
+    clock: SteadyClock
     drivers: dict[str, Driver] = field(default_factory=dict)
 
     def now(self) -> float:
         """Seconds since the epoch: written down, and compared over restarts of the engine."""
-        return time.time()
+        return self.clock()
 
     def chance(self) -> float:
         return random.random()

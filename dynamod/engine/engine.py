@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import stat
-import time
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +21,12 @@ from dynamod.drivers.docker import DockerDriver
 from dynamod.drivers.environment import Surroundings
 from dynamod.drivers.process import ProcessDriver
 from dynamod.engine.actor import GraphActor
+from dynamod.engine.clock import SteadyClock
 from dynamod.engine.core import Core
 from dynamod.engine.explain import Explanations
 from dynamod.engine.feed import Feed
 from dynamod.engine.gpus import GpuLedger
-from dynamod.engine.housekeeping import keep_house
+from dynamod.engine.housekeeping import keep_house, tidy_sockets
 from dynamod.engine.memory import Memory
 from dynamod.engine.mirror import DiscoveryMirror
 from dynamod.engine.options import EngineOptions
@@ -88,6 +88,7 @@ class Engine(Planning, Queries, Explanations):
         self._core.drivers["process"] = ProcessDriver(self.where, self._ended, tied=self.options.ephemeral)
         if not self.options.ephemeral:  # what a `serve` starts ends with it, which containers would not
             self._core.drivers["docker"] = DockerDriver(self.where, self._ended)
+        tidy_sockets(self.where, self._core.memory.replicas)
         await self._tell(Action.DAEMON_STARTED)
         if self.options.allocate_gpus:
             self._tasks.start(self._core.gpus.run(self._wake_all), "GPU ledger")
@@ -107,8 +108,8 @@ class Engine(Planning, Queries, Explanations):
         self._stopping = True
         await self._tell(Action.DAEMON_STOPPED)
         core.feed.close()
+        await self._tasks.close()  # the actors first: they start what the core's tasks do
         await core.tasks.close()
-        await self._tasks.close()
         for watch in self._watches.values():
             watch.close()
         for driver in core.drivers.values():
@@ -148,6 +149,7 @@ class Engine(Planning, Queries, Explanations):
 
     def _assemble(self, store: Store, discovery: LocalDiscoveryServer, memory: Memory) -> Core:
         feed = Feed(store, self.options.subscriber_backlog)
+        clock = SteadyClock()
         around = Surroundings(
             self.where, self.options.environ, self.discovery_url, self.options.request_plane, self.options.tcp_host
         )
@@ -159,11 +161,12 @@ class Engine(Planning, Queries, Explanations):
             memory=memory,
             discovery=discovery,
             around=around,
-            gpus=GpuLedger(memory, store, feed, self.options, time.time),
-            builds=BuildStore(self.where.builds_dir, store, feed.publish, memory.users_of, time.time),
+            gpus=GpuLedger(memory, store, feed, self.options, clock),
+            builds=BuildStore(self.where.builds_dir, store, feed.publish, memory.users_of, clock),
             tasks=OwnedTasks(),
             starting=asyncio.Semaphore(self.options.parallel_starts),
             host=socket.gethostname(),
+            clock=clock,
         )
 
     def _adopt_graph(self, record: GraphRecord) -> None:

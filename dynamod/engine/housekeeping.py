@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Set
+from collections.abc import Iterable, Set
+from contextlib import suppress
 from pathlib import Path
 
 from dynamod.core.errors import EngineError
+from dynamod.drivers.environment import is_sockets_dir, sockets_dir
+from dynamod.drivers.process import REMOVED
 from dynamod.engine.core import Core
+from dynamod.schema.locations import Locations
 from dynamod.store import tables
 from dynamod.store.changes import Transaction
 
@@ -69,11 +73,11 @@ async def tidy_revisions(core: Core) -> None:
 
 
 def tidy_directories(replicas_dir: Path, known: Set[str], gone_before: float) -> None:
-    """Delete the directories of forgotten replicas that nothing was written to since `gone_before`, and the records
-    of all but the last runs of the others."""
+    """Delete the directories of forgotten replicas that nothing was written to since `gone_before`, what is left of
+    those that were removed, and the records of all but the last runs of the others."""
     for directory in replicas_dir.iterdir():
         if directory.name not in known:
-            if _last_written(directory) < gone_before:
+            if directory.name.startswith(REMOVED) or _last_written(directory) < gone_before:
                 shutil.rmtree(directory, ignore_errors=True)
             continue
         for kind in ("run", "exit"):
@@ -82,8 +86,21 @@ def tidy_directories(replicas_dir: Path, known: Set[str], gone_before: float) ->
                 record.unlink(missing_ok=True)
 
 
+def tidy_sockets(where: Locations, known: Iterable[str]) -> None:
+    """Delete the socket directories of replicas that are not `known`: an engine was killed before it could."""
+    kept = {sockets_dir(where, replica_id) for replica_id in known}
+    for directory in where.run_dir.iterdir():
+        if is_sockets_dir(directory) and directory not in kept:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 def _last_written(directory: Path) -> float:
-    return max((path.stat().st_mtime for path in (directory, *directory.rglob("*"))), default=0.0)
+    """The newest change in it; what vanishes meanwhile is just being removed."""
+    newest = 0.0
+    for path in (directory, *directory.rglob("*")):
+        with suppress(FileNotFoundError):
+            newest = max(newest, path.stat().st_mtime)
+    return newest
 
 
 def _run_number(record: Path) -> int:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, select, t
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from dynamod.core.errors import EngineError, StoreError
+from dynamod.core.errors import DiskFull, EngineError, StoreError
 from dynamod.schema.events import Event
 from dynamod.store import tables
 from dynamod.store.changes import Transaction, write
@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 READERS = 2
 _BATCH = 128
+_PG_FULL = "53100"
 _ADVISORY_LOCK = 0x64796E61  # "dyna": one daemon per PostgreSQL database
 
 
@@ -163,7 +164,7 @@ class Store:
                     outcomes.append((pending, outcome))
             self.last_seq = seq
         except SQLAlchemyError as error:
-            failure = StoreError(f"the database cannot be written: {_first_line(error)}")
+            failure = _failure("the database cannot be written", error)
             outcomes = [(pending, failure) for pending in batch]
         self._loop.call_soon_threadsafe(_tell, outcomes)
 
@@ -189,6 +190,8 @@ def _write_one(connection: Connection, transaction: Transaction, next_seq: int) 
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
         return error
     except SQLAlchemyError as error:
+        if _is_full(error):
+            raise  # the database has rolled all of it back, savepoints included
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
         return StoreError(f"the database refuses a change: {_first_line(error)}")
     connection.exec_driver_sql("RELEASE SAVEPOINT one")
@@ -212,6 +215,15 @@ def _engine(url: str, *, immediate: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def _failure(what: str, error: Exception) -> StoreError:
+    return DiskFull(what) if _is_full(error) else StoreError(f"{what}: {_first_line(error)}")
+
+
+def _is_full(error: Exception) -> bool:
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", "") == _PG_FULL
 
 
 def _first_line(error: Exception) -> str:

@@ -23,10 +23,21 @@ if TYPE_CHECKING:
 _ATTEMPTS = 8
 
 
+class _Tried:
+    """Where one request has failed, and until when it is tried further (event loop's clock; 0: not known yet)."""
+
+    __slots__ = ("failed", "until")
+
+    def __init__(self) -> None:
+        self.failed: set[int] = set()
+        self.until = 0.0
+
+
 class Client:
     """Made by `Endpoint.client()`; awaiting it waits until it follows discovery, which every call does as well.
 
-    `wait`: seconds that a request waits for a first instance before it fails with `NoInstances`. `limit`:
+    `wait`: seconds that a request waits for a first instance before it fails with `NoInstances`, or for one that can be
+    reached before it fails with `InstanceUnavailable`. `limit`:
     requests at once (0: any number); up to `queue` more wait their turn, then `Overloaded` is raised.
     """
 
@@ -99,15 +110,13 @@ class Client:
 
     async def _send(self, policy: Policy, payload: Any, **options: Any) -> ResponseStream:
         timeout, headers = _headers(self._traced, **options)
-        failed: set[int] = set()
+        tried = _Tried()
 
         async def retry(error: RequestError) -> Call:
-            self._give_up_on(error, failed)
-            return await self._choose_and_call(policy, payload, headers, failed)
+            self._give_up_on(error, tried)
+            return await self._choose_and_call(policy, payload, headers, tried)
 
-        return await self._within_limits(
-            lambda: self._choose_and_call(policy, payload, headers, failed), retry, timeout
-        )
+        return await self._within_limits(lambda: self._choose_and_call(policy, payload, headers, tried), retry, timeout)
 
     async def _within_limits(
         self, begin: Callable[[], Awaitable[Call]], retry: Retry | None, timeout: float | None
@@ -127,33 +136,43 @@ class Client:
         return stream
 
     async def _choose_and_call(
-        self, policy: Policy, payload: Any, headers: Mapping[str, Any] | None, failed: set[int]
+        self, policy: Policy, payload: Any, headers: Mapping[str, Any] | None, tried: _Tried
     ) -> Call:
         if not self._started:
             await self._start()
         while True:
             usable = self._instances.usable or await self._first_instance()
-            if failed:
-                usable = [instance for instance in usable if instance.instance_id not in failed] or usable
+            if tried.failed:
+                usable = [instance for instance in usable if instance.instance_id not in tried.failed] or usable
             instance = policy.choose(usable)
             try:
                 return await self._call(instance, payload, headers)
             except InstanceUnavailable as error:
-                self._give_up_on(error, failed)
+                self._give_up_on(error, tried)
 
     def _call(self, instance: Instance, payload: Any, headers: Mapping[str, Any] | None) -> Awaitable[Call]:
         return self._plane.call(
             instance.address, self.path, payload, headers, instance_id=instance.instance_id, endpoint=self.path
         )
 
-    def _give_up_on(self, error: RequestError, failed: set[int]) -> None:
-        """Note that an instance failed this request; raises the error once trying further makes no sense."""
-        again = error.instance in failed
-        failed.add(error.instance)
+    def _give_up_on(self, error: RequestError, tried: _Tried) -> None:
+        """Note that an instance failed this request; raises the error once trying further makes no sense.
+
+        A request that could not be sent at all is tried for as long as one waits for a first instance: all that is
+        known may be gone, and what has taken its place not be known yet.
+        """
+        again = error.instance in tried.failed
+        tried.failed.add(error.instance)
         if not isinstance(error, Overloaded):  # busy is not gone: others may still have room there
             self._instances.avoid(error.instance)
-        untried = any(instance.instance_id not in failed for instance in self._instances.usable)
-        if not untried and (again or isinstance(error, Overloaded) or len(failed) > _ATTEMPTS):
+        if any(instance.instance_id not in tried.failed for instance in self._instances.usable):
+            return
+        if isinstance(error, InstanceUnavailable):
+            now = asyncio.get_running_loop().time()
+            tried.until = tried.until or now + self._wait
+            if now >= tried.until:
+                raise error
+        elif again or isinstance(error, Overloaded) or len(tried.failed) > _ATTEMPTS:
             raise error
 
     # -- instances

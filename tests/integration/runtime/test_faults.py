@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dynamo.runtime import Client
+from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from dynamo.runtime.errors import InstanceLost
 from tests.integration.runtime.conftest import Place
 
@@ -82,3 +84,30 @@ def resident(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no VmRSS")
+
+
+async def test_a_request_waits_for_what_replaces_all_that_is_known(place: Place) -> None:
+    """All known instances go while discovery is away: whoever asks waits until it is back, and tells of others."""
+    old = [await place.worker() for _ in range(2)]
+    runtime = await place.runtime()
+    client = await runtime.namespace("ns").component("worker").endpoint("pid").client()
+    async with asyncio.timeout(20):
+        while len(client.instance_ids()) < 2:
+            await asyncio.sleep(0.01)
+    await place.server.stop()
+    for worker in old:
+        worker.signal(signal.SIGKILL)
+        await worker.wait()
+    asked = asyncio.create_task(one(client))
+    await asyncio.sleep(2.5)  # longer than an instance is avoided: both have been tried again, in vain
+    assert not asked.done()
+    place.server = LocalDiscoveryServer(place.socket)
+    await place.server.start()
+    new = await place.worker()
+    async with asyncio.timeout(20):
+        assert await asked == new.pid
+
+
+async def one(client: Client) -> int:
+    pid: int = await (await client.generate()).one()
+    return pid

@@ -71,3 +71,7 @@ def test_jitter_stays_between_half_and_all(failures: tuple[float, ...], chance: 
         assert verdict.retry_at > 1000.0
     else:
         assert len(verdict.failures) > POLICY.attempts
+
+
+def test_failures_in_the_future_do_not_count() -> None:
+    assert judge(POLICY, (4000.0, 4001.0, 4002.0, 4003.0), 400.0, 1.0).failures == (400.0,)
