@@ -16,12 +16,13 @@ from textual.timer import Timer
 from textual.widgets import Footer, Label
 
 from dynamo_tui.client.contexts import Context
-from dynamo_tui.tui.navigation import Navigation
 from dynamo_tui.tui.replay import Replay
 from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.settings import Settings
 from dynamo_tui.tui.store import GraphKey, Link, Topic
+from dynamo_tui.tui.time_travel import TimeTravel
 from dynamo_tui.tui.widgets.prompt import Prompt, Question
+from dynamo_tui.tui.widgets.time_bar import TimeBar
 from dynamo_tui.tui.widgets.title_bar import TitleBar
 
 REFRESH_EVERY_S = 0.5
@@ -34,7 +35,7 @@ def _actions() -> type[Provider]:
     return Actions
 
 
-class Dashboard(Navigation):
+class Dashboard(TimeTravel):
     """The application. It returns an exit code."""
 
     TITLE = "dynamo"
@@ -53,6 +54,7 @@ class Dashboard(Navigation):
         Binding("colon", "command", "Command", key_display=":", id="app.command"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
         Binding("q", "quit", "Quit", id="app.quit"),
+        Binding("escape", "leave_past", "Back to live", priority=True, key_display="esc", id="time.live"),
         Binding("escape,backspace", "back", "Back", key_display="esc", show=False, id="app.back"),
         Binding("1", "panel('graphs')", "Graphs", show=False, id="app.graphs"),
         Binding("2", "panel('graph')", "Graph", show=False, id="app.graph"),
@@ -67,11 +69,6 @@ class Dashboard(Navigation):
         Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),
         Binding("D", "remove", "Remove the graph", show=False, id="app.remove"),
         Binding("R", "rollback", "Roll back", show=False, id="app.rollback"),
-        Binding("t", "play", "Time travel: stop, go on", show=False, id="app.play"),
-        Binding("comma", "travel(-10)", "10 s back", key_display=",", show=False, id="app.back-10"),
-        Binding("full_stop", "travel(10)", "10 s on", key_display=".", show=False, id="app.on-10"),
-        Binding("less_than_sign", "travel(-60)", "A minute back", key_display="<", show=False, id="app.back-60"),
-        Binding("greater_than_sign", "travel(60)", "A minute on", key_display=">", show=False, id="app.on-60"),
         Binding("ctrl+t", "new_tab", "New tab", show=False, id="app.new-tab"),
         Binding("ctrl+w", "close", "Close pane or tab", show=False, id="app.close"),
         Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False, id="app.next-tab"),
@@ -104,6 +101,7 @@ class Dashboard(Navigation):
 
     def compose(self) -> ComposeResult:
         yield TitleBar()
+        yield TimeBar()
         yield Vertical(id="decks")
         yield Label(id="banner", markup=False)
         yield Prompt()
@@ -146,31 +144,6 @@ class Dashboard(Navigation):
         known = next((s for s in self.sessions if s.context == context), None)
         return known or self.follow(Session(context, self._store_changed, now=self._now))
 
-    def action_play(self) -> None:
-        """Stop or go on with a replay."""
-        replay = self.session.replay
-        if replay is None:
-            self.notify("time travel is for recordings: dynamoctl record GRAPH -o FILE, then dynamo-tui --replay FILE")
-            return
-        replay.pause(replay.playing)
-        self.show_frame()
-
-    def action_travel(self, seconds: float) -> None:
-        """Set a replay's clock back or on, and show everything as it was then."""
-        replay = self.session.replay
-        if replay is None:
-            self.action_play()
-            return
-        replay.set(replay.now() + seconds)
-        views = self.views
-        for view in views:
-            view.hidden()
-            view.forget()
-        self.start_afresh(self.session)
-        for view in views:
-            view.shown()
-        self.show_frame()
-
     # -- what is on screen ----------------------------------------------------------------------------------
 
     @property
@@ -211,12 +184,14 @@ class Dashboard(Navigation):
         notes = [self.tab_note] if self.tab_note else []
         if view.filter:
             notes.append(f"/{view.filter}")
-        replay = self.session.replay
-        if self.read_only and replay is None:
+        session = self.session
+        if self.read_only and session.travel is None:
             notes.append("read-only")
-        if replay is not None:
-            notes.append(("▶ " if replay.playing else "‖ ") + replay.place)
         base = self.screen_stack[0]
+        base.query_one(TimeBar).show(session.travel, session.present() if session.in_past else None)
+        if not self.is_settling:
+            for pane in self.deck.panes:
+                pane.show_time(session.now() if session.travel is not None else None)
         base.query_one(TitleBar).show(view.crumbs, notes, self.store, self.context.name)
         banner = base.query_one("#banner", Label)
         lost = self.store.link is Link.LOST

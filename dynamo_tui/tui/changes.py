@@ -68,12 +68,19 @@ class Changes(App[int]):
     def operations(self) -> Operations:
         return Operations(self.store, self.context.name)
 
+    @property
+    def refusal(self) -> str:
+        """Why nothing can be changed from here; empty where it can."""
+        if self.session.in_past:
+            return "this is the past: t goes back to live, where things can be changed"
+        return "this dashboard is read-only" if self.read_only else ""
+
     def confirm(self, operation: Operation) -> None:
         """Say what would happen, ask, and do it."""
         from dynamo_tui.tui.dialogs.confirm import Confirm
 
-        if self.read_only:
-            self.notify("this dashboard is read-only", severity="warning")
+        if self.refusal:
+            self.notify(self.refusal, severity="warning")
             return
 
         def answered(yes: bool | None) -> None:

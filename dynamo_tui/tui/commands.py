@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dynamo_tui.client.contexts import LOCAL, choose, contexts_file, load_contexts, running_serves
 from dynamo_tui.client.errors import ClientError
+from dynamo_tui.tui import figures
 from dynamo_tui.tui.operations import NotPossible
 from dynamo_tui.tui.store import GraphKey
 
@@ -104,6 +105,15 @@ def _replica_ids(app: Dashboard) -> list[str]:
     return [r.id for r in app.store.replicas_of(key)] if key else []
 
 
+def _past(app: Dashboard, words: Words) -> None:
+    if len(words) != 1:
+        raise UsageError("write it as :past 14:02, or :past 10m")
+    moment = figures.parse_moment(words[0], app.session.present())
+    if moment is None:
+        raise UsageError(f"{words[0]!r} is neither a time of day nor 90s, 10m or 2h ago")
+    app.go_to(moment)
+
+
 def _theme(app: Dashboard, words: Words) -> None:
     if not words or words[0] not in app.available_themes:
         raise UsageError("themes: " + ", ".join(sorted(app.available_themes)))
@@ -175,6 +185,8 @@ _TABLE = [
     ),
     Command("rollback [REVISION]", "go back to an earlier revision", _rollback, None, True),
     Command("submit TARGET [OPTIONS]", "plan a submit, show it, apply it", _plan, None, True),
+    Command("past TIME", "show the past: 14:02[:30], or 10m for ten minutes ago", _past),
+    Command("live", "show the present again", lambda app, _: app.action_leave_past()),
     Command("theme NAME", "change the colours", _theme, lambda app: sorted(app.available_themes)),
     Command("context NAME", "show another daemon", _context, _contexts),
     Command("help", "keys and commands", lambda app, _: app.action_keys()),
@@ -201,8 +213,8 @@ def run(app: Dashboard, line: str) -> None:
             app.notify(f"there is no command :{words[0]}; tab completes, ? lists them", severity="warning")
             return
         command = COMMANDS[near[0]]
-    if command.changes and app.read_only:
-        app.notify(f":{command.name} changes something, and this dashboard is read-only", severity="warning")
+    if command.changes and app.refusal:
+        app.notify(f":{command.name} changes something, and {app.refusal}", severity="warning")
         return
     try:
         command.run(app, words[1:])

@@ -10,16 +10,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from dynamo_tui.client import calls, streams
 from dynamo_tui.client.errors import ClientError, Gone
-from dynamo_tui.client.exchange import Call, StreamCall
+from dynamo_tui.client.exchange import StreamCall
 from dynamo_tui.client.resume import ConnectionState, Resumption
-from dynamo_tui.tui.retained import retained_rates
+from dynamo_tui.tui.retained import all_pages, retained_rates
 from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, Link, Store
-from dynamod.schema import KvDecision, KvSnapshot, Page
+from dynamod.schema import KvDecision, KvSnapshot
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ PAGE = 1_000
 PAST_EVENTS = 300
 RATES_PAST_S = 3_600.0
 RATES_STEP_S = 5.0
-HISTORY_S = 600.0
+HISTORY_S = 1_800.0
 HISTORY_STEP_S = 5.0
 KV_WINDOW_S = 60.0
 
@@ -70,19 +70,9 @@ class Connection:
     async def _take_snapshot(self) -> None:
         # The sequence is read first: events that fall between it and the lists are applied again, and change nothing.
         info = await self.client.send(calls.info())
-        graphs = await self._all(lambda after: calls.graphs(project=None, after=after, limit=PAGE))
-        replicas = await self._all(lambda after: calls.replicas(project=None, after=after, limit=PAGE))
+        graphs = await all_pages(self.client, lambda after: calls.graphs(project=None, after=after, limit=PAGE))
+        replicas = await all_pages(self.client, lambda after: calls.replicas(project=None, after=after, limit=PAGE))
         self.store.set_snapshot(info, graphs, replicas, info.last_seq)
-
-    async def _all(self, page: Callable[[str | None], Call[Page[T]]]) -> list[T]:
-        items: list[T] = []
-        after: str | None = None
-        while True:
-            answer = await self.client.send(page(after))
-            items += answer.items
-            after = answer.next
-            if after is None:
-                return items
 
     async def _follow_events(self) -> None:
         feed = self.client.follow(
@@ -131,22 +121,19 @@ class Connection:
 
     async def kv(self, key: GraphKey) -> None:
         """A graph's KV routing: retained history first, then live."""
-        await self._kv_history(key, None)
-        with_history: set[str] = set()
+        for by in ("graph", "worker"):
+            await self._kv_history(key, by)
         async for item in self._feed(streams.kv(key.name, window=KV_WINDOW_S, project=key.project)):
             match item:
                 case KvSnapshot():
                     self.store.apply_kv_snapshot(key, item)
-                    for worker in {w.worker for w in item.workers} - with_history:
-                        with_history.add(worker)
-                        await self._kv_history(key, worker)
                 case KvDecision():
                     self.store.apply_kv_decision(key, item)
 
-    async def _kv_history(self, key: GraphKey, worker: str | None) -> None:
+    async def _kv_history(self, key: GraphKey, by: Literal["graph", "worker"]) -> None:
         now = self.now()
         call = calls.kv_series(
-            key.name, since=now - HISTORY_S, until=now, step=HISTORY_STEP_S, worker=worker, project=key.project
+            key.name, since=now - HISTORY_S, until=now, step=HISTORY_STEP_S, by=by, project=key.project
         )
         try:
             series = await self.client.send(call)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 MISSING = "—"
 
@@ -95,6 +96,31 @@ def clock(moment: datetime | float) -> str:
     """Local time of day, to the second."""
     when = datetime.fromtimestamp(moment, UTC) if isinstance(moment, int | float) else moment
     return when.astimezone().strftime("%H:%M:%S")
+
+
+def moment(t: float, present: float) -> str:
+    """A local time, with its date where that is not the day of `present`: `14:02:11`, `Nov 23 14:02:11`."""
+    when, now = (datetime.fromtimestamp(x, UTC).astimezone() for x in (t, present))
+    return when.strftime("%H:%M:%S" if when.date() == now.date() else "%b %d %H:%M:%S")
+
+
+_AGO = re.compile(r"(\d+)([smhd])")
+_TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_moment(text: str, present: float) -> float | None:
+    """A time as people write it, in seconds since the epoch: `14:02[:30]`, the last such local time, or `10m` ago."""
+    if found := _AGO.fullmatch(text):
+        return present - int(found[1]) * _SECONDS[found[2]]
+    if (found := _TIME_OF_DAY.fullmatch(text)) is None:
+        return None
+    hour, minute, second = (int(part or 0) for part in found.groups())
+    if hour > 23 or minute > 59 or second > 59:
+        return None
+    today = datetime.fromtimestamp(present, UTC).astimezone()
+    t = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
+    return (t if t <= today else t - timedelta(days=1)).timestamp()
 
 
 def precise_clock(t: float) -> str:

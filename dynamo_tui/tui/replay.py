@@ -1,17 +1,15 @@
 """A recording that answers like a daemon, at the time that its clock shows.
 
-The clock runs at the speed of life from the beginning; it can be stopped and set. Setting it makes the dashboard
-load its picture anew, as it was then.
+The clock runs at the speed of life from the beginning. Setting it makes the dashboard load its picture anew, as it
+was then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import time
 from bisect import bisect_right
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -21,8 +19,10 @@ from dynamo_tui.client.errors import NotFound
 from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.recording import Entry, Recording
 from dynamo_tui.client.resume import ConnectionState, OnConnection
-from dynamo_tui.tui.store import GraphKey, Store
-from dynamod.schema import DaemonInfo, KvSnapshot, LogLine, Page, Problem, Series
+from dynamo_tui.tui.clock import Clock
+from dynamo_tui.tui.state_history import StateHistory, show_picture, troubles
+from dynamo_tui.tui.store import GraphKey, Link, Store
+from dynamod.schema import DaemonInfo, Event, KvSnapshot, LogLine, Page, Problem, Series
 
 T = TypeVar("T")
 
@@ -36,68 +36,35 @@ _STREAMS: dict[str, tuple[str, ...]] = {
 
 
 class Replay:
-    """A Source over a recording."""
+    """A TimedSource over a recording."""
 
     def __init__(self, recording: Recording, name: str) -> None:
         self.recording = recording
         self.context = Context(name=name, socket="", project=recording.header.project)
-        self.playing = True
-        self._moved = asyncio.Event()
-        self._place = recording.start
-        self._set_at = time.monotonic()
+        self.clock = Clock(recording.start, recording.end, at=recording.start, playing=True)
         self._by_kind: dict[str, list[Entry]] = {}
         for entry in recording.entries:
             self._by_kind.setdefault(entry.kind, []).append(entry)
-
-    # -- the clock ------------------------------------------------------------------------------------------
-
-    def now(self) -> float:
-        """The time that is shown, seconds since the epoch."""
-        run = time.monotonic() - self._set_at if self.playing else 0.0
-        return min(self.recording.end, self._place + run)
-
-    def set(self, t: float) -> None:
-        """Set the clock, within the recording."""
-        self._place = min(max(t, self.recording.start), self.recording.end)
-        self._set_at = time.monotonic()
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
-
-    def pause(self, on: bool) -> None:
-        here = self.now()
-        self.playing = not on
-        self.set(here)
-
-    @property
-    def place(self) -> str:
-        """Where the clock stands, e.g. `1:05 of 3:20`."""
-
-        def clock(seconds: float) -> str:
-            return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
-
-        start = self.recording.start
-        return f"{clock(self.now() - start)} of {clock(self.recording.end - start)}"
+        self._info: DaemonInfo = self._by_kind["info"][0].data
+        graphs, replicas, events = ([e.data for e in self._by_kind.get(k, [])] for k in ("graph", "replica", "event"))
+        events.sort(key=lambda e: e.seq)
+        begun = bisect_right(events, self._info.last_seq, key=lambda e: e.seq)
+        self._history = StateHistory()
+        self._history.add(events[:begun])
+        self._history.know(graphs, replicas, self._info.last_seq)
+        self._history.add(events[begun:])
+        self.troubles = troubles(events)
+        self.notice = ""
 
     # -- answers --------------------------------------------------------------------------------------------
 
     def _until_now(self, kind: str) -> list[Entry]:
         entries = self._by_kind.get(kind, [])
-        return entries[: bisect_right(entries, self.now(), key=lambda e: e.t)]
-
-    def _picture(self) -> Store:
-        """Graphs and replicas as they were: the first ones, and every event since."""
-        store = Store()
-        first = [e.data for kind in ("graph", "replica") for e in self._by_kind.get(kind, [])]
-        info: DaemonInfo = self._by_kind["info"][0].data
-        graphs = [x for x in first if hasattr(x, "entry")]
-        replicas = [x for x in first if not hasattr(x, "entry")]
-        store.set_snapshot(info, graphs, replicas, info.last_seq)
-        for entry in self._until_now("event"):
-            store.apply(entry.data)
-        return store
+        return entries[: bisect_right(entries, self.clock.now(), key=lambda e: e.t)]
 
     def fill(self, store: Store) -> None:
-        """Give a picture the figures that came before: sparklines and charts begin with them."""
+        """The picture, and the figures that came before: sparklines and charts begin with them."""
+        show_picture(store, self._history, self._info, self.clock.now(), Link.REPLAY)
         key = GraphKey(self.recording.header.project, self.recording.header.graph)
         for entry in self._until_now("rates"):
             store.apply_rates(key, entry.data, entry.t)
@@ -114,14 +81,13 @@ class Replay:
         if call.method == "GET":
             match call.path.removeprefix("/v1/").split("/"):
                 case ["info"]:
-                    return msgspec.structs.replace(self._by_kind["info"][0].data, last_seq=self._picture().seq)
+                    return msgspec.structs.replace(self._info, last_seq=self._history.seq_at(self.clock.now()))
                 case ["graphs"]:
-                    return Page(items=list(self._picture().graphs.values()))
+                    return Page(items=self._history.graphs_at(self.clock.now()))
                 case ["replicas"]:
-                    return Page(items=[r for held in self._picture().replicas.values() for r in held.values()])
+                    return Page(items=self._history.replicas_at(self.clock.now()))
                 case ["events"]:
-                    after = int(call.query.get("after") or 0)
-                    return Page(items=[e.data for e in self._until_now("event") if e.data.seq > after])
+                    return Page(items=self._events(call.query))
                 case ["graphs", _, "logs"]:
                     return Page(items=self._lines(call.query)[-int(call.query.get("tail") or 100) :])
                 case ["graphs", _, "kv", "series"]:
@@ -131,6 +97,10 @@ class Replay:
                 type="not-recorded", title="not in the recording", status=404, detail="a recording does not hold this"
             )
         )
+
+    def _events(self, query: Any) -> list[Event]:
+        after = int(query.get("after") or 0)
+        return [e for e in self._history.events_until(self.clock.now()) if e.seq > after]
 
     def _lines(self, query: Any) -> list[LogLine]:
         until = float(query.get("until") or "inf")
@@ -162,12 +132,12 @@ class Replay:
             on_connection(ConnectionState(connected=True))
         parts = call.path.removesuffix("/stream").split("/")
         kinds = _STREAMS[parts[-1]]
-        begin = self.now()
+        begin = self.clock.now()
         for item in self._first_items(parts[-1], call):
             yield cast("T", item)
         entries = sorted((e for kind in kinds for e in self._by_kind.get(kind, [])), key=lambda e: e.t)
         for entry in entries[bisect_right(entries, begin, key=lambda e: e.t) :]:
-            await self._reach(entry.t)
+            await self.clock.reach(entry.t)
             if not isinstance(entry.data, LogLine) or _kept(entry.data, call.query):
                 yield cast("T", entry.data)
         await asyncio.Event().wait()
@@ -179,15 +149,8 @@ class Replay:
             tail = call.query.get("tail")
             return lines[-int(tail) :] if tail else lines
         if name == "events":
-            after = int(call.query.get("after") or 0)
-            return [e.data for e in self._until_now("event") if e.data.seq > after]
+            return self._events(call.query)
         return [e.data for e in self._until_now(_STREAMS[name][0])[-1:]]
-
-    async def _reach(self, t: float) -> None:
-        """Wait until the clock shows `t`."""
-        while (left := t - self.now()) > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), left if self.playing else None)
 
     async def aclose(self) -> None:
         """Nothing is open."""

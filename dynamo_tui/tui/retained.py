@@ -1,15 +1,31 @@
-"""What a daemon retains of its graphs' figures, asked for: `ServiceRates` fields over a stretch of the past."""
+"""What a daemon retains, asked for: all pages of a list, and `ServiceRates` fields over a stretch of the past."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 from dynamo_tui.client import calls
+from dynamo_tui.client.exchange import Call
 from dynamo_tui.tui.history import Point
 from dynamo_tui.tui.rate_history import NAMES, past_rates
 from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, RateKey
-from dynamod.schema import Series
+from dynamod.schema import Page, Series
+
+T = TypeVar("T")
+
+
+async def all_pages(client: Source, page: Callable[[str | None], Call[Page[T]]]) -> list[T]:
+    """The items of every page; `page` makes the call for one, given the cursor of the one before."""
+    items: list[T] = []
+    after: str | None = None
+    while True:
+        answer = await client.send(page(after))
+        items += answer.items
+        after = answer.next
+        if after is None:
+            return items
 
 
 async def retained_rates(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeVar
 
 from dynamo_tui.client.contexts import Context
 from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.resume import OnConnection
+from dynamo_tui.tui.clock import Clock
+from dynamo_tui.tui.store import Store
 
 T = TypeVar("T")
 
@@ -24,3 +26,21 @@ class Source(Protocol):
     ) -> AsyncGenerator[T, None]: ...
 
     async def aclose(self) -> None: ...
+
+
+class TimedSource(Source, Protocol):
+    """A source that answers as of the time that its clock shows: a recording, or a daemon's past."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def troubles(self) -> Sequence[float]:
+        """When something went wrong, in order of time."""
+
+    @property
+    def notice(self) -> str:
+        """What of that time cannot be shown; empty where nothing is missing."""
+
+    def fill(self, store: Store) -> None:
+        """Give an empty picture what is known without asking: it shows at once."""

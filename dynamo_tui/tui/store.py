@@ -60,6 +60,8 @@ class Link(StrEnum):
     LIVE = "live"
     LOST = "lost"
     REPLAY = "replay"
+    PAST = "past"
+    """The daemon is asked for what was."""
 
 
 @dataclass
@@ -164,7 +166,7 @@ class Store:
                     self.replicas.get(key, {}).pop(event.replica, None)
                 return {Topic.REPLICAS}
         topics: set[Topic] = set()
-        match _changed_object(event):
+        match changed_object(event):
             case Graph() as graph:
                 self.graphs[key] = graph
                 topics.add(Topic.GRAPHS)
@@ -256,7 +258,7 @@ def next_retry_in(replica: Replica, now: float) -> float | None:
     return None if replica.next_retry_at is None else max(0.0, replica.next_retry_at.timestamp() - now)
 
 
-def _changed_object(event: Event) -> Graph | Replica | None:
+def changed_object(event: Event) -> Graph | Replica | None:
     """The graph or replica that an event carries; None where it carries neither, or one of a newer shape."""
     try:
         if "entry" in event.data:

@@ -14,7 +14,7 @@ from rich.color import Color as RichColor
 from rich.style import Style
 from textual.color import Color
 
-from dynamod.schema import GraphState, ReplicaState
+from dynamod.schema import Event, GraphState, ReplicaState
 
 
 class Tone(StrEnum):
@@ -162,3 +162,23 @@ def ratio_tone(ratio: float | None) -> Tone:
     if ratio is None:
         return Tone.MUTED
     return Tone.OK if ratio >= 0.6 else Tone.WARN if ratio >= 0.3 else Tone.BAD
+
+
+_BAD = ("failed", "lost", "exited_with_error", "killed_by_signal", "out_of_memory", "restart_budget_spent")
+_BROKEN_OFF = ("backing_off", "liveness_failed", "readiness_failed")
+_WAITS = ("backing_off", "waiting", "readiness_failed", "liveness_failed", "replicas_unready", "unavailable")
+
+
+def event_tone(event: Event) -> Tone:
+    """What went wrong stands out; what a person did, too."""
+    text = f"{event.action} {event.reason or ''}"
+    if any(word in text for word in _BAD):
+        return Tone.BAD
+    if any(word in text for word in _WAITS):
+        return Tone.WARN
+    return Tone.TEXT if event.actor == "engine" else Tone.INFO
+
+
+def is_trouble(event: Event) -> bool:
+    """Something failed, or is tried again because it did."""
+    return event_tone(event) is Tone.BAD or (event.reason or "") in _BROKEN_OFF

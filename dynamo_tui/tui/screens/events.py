@@ -12,22 +12,9 @@ from dynamo_tui.tui import figures
 from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Topic
-from dynamo_tui.tui.tones import Run, Tone
+from dynamo_tui.tui.tones import Run, Tone, event_tone
 from dynamo_tui.tui.widgets.table import Column, Table
 from dynamod.schema import Event
-
-_BAD = ("failed", "lost", "exited_with_error", "killed_by_signal", "out_of_memory", "restart_budget_spent")
-_WAITS = ("backing_off", "waiting", "readiness_failed", "liveness_failed", "replicas_unready", "unavailable")
-
-
-def event_tone(event: Event) -> Tone:
-    """What went wrong stands out; what a person did, too."""
-    text = f"{event.action} {event.reason or ''}"
-    if any(word in text for word in _BAD):
-        return Tone.BAD
-    if any(word in text for word in _WAITS):
-        return Tone.WARN
-    return Tone.TEXT if event.actor == "engine" else Tone.INFO
 
 
 class EventsView(View):

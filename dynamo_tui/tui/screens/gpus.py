@@ -111,7 +111,10 @@ class GpusView(View):
     def update_view(self, changed: frozenset[Topic]) -> None:
         del changed
         gpus = self.store.gpus
-        self.query_one("#gpu-map", Lines).set_lines(_map(gpus or []))
+        lines = _map(gpus or [])
+        if self.session.in_past:
+            lines.append([(" claims as they were; memory, use, processes and faults have no history", Tone.WARN)])
+        self.query_one("#gpu-map", Lines).set_lines(lines)
         if gpus is not None:
             self.table.empty = "this machine has no GPU that can be seen"
             self.table.set_rows(sorted(gpus, key=lambda g: g.index))

@@ -108,7 +108,8 @@ class KvView(View):
         latest = list(feed.decisions)[-MAX_DECISIONS_SHOWN:]
         self.decisions_table.set_rows(reversed(latest))
         self.query_one("#prefixes", Table).set_rows(feed.snapshot.prefixes if feed.snapshot else ())
-        self.query_one("#lower").border_title = "latest decisions"
+        kept = " (of those that the daemon still holds)" if self.session.in_past else ""
+        self.query_one("#lower").border_title = f"latest decisions{kept}"
 
     def _workers(self) -> list[KvWorker]:
         """By name, so that each keeps its place and its colour."""
@@ -169,6 +170,10 @@ class KvView(View):
     def _tone(self, worker: str) -> Tone:
         return self._tones.get(worker, Tone.TEXT)
 
+    def _kept(self, text: str) -> str:
+        """What workers hold and do is not retained: in a daemon's past it is missing."""
+        return figures.MISSING if self.session.in_past else text
+
     def _worker_columns(self) -> list[Column[KvWorker]]:
         def name(w: KvWorker) -> tuple[Run, ...]:
             return (("━ ", self._tone(w.worker)), (self._worker_name(w.worker), Tone.STRONG))
@@ -176,7 +181,7 @@ class KvView(View):
         def cache(w: KvWorker) -> tuple[Run, ...]:
             # How much of the cache holds something that could be reused; in use by requests is LOAD.
             occupied = w.cached_blocks / w.total_blocks if w.total_blocks else w.cache_usage
-            if occupied is None:
+            if occupied is None or self.session.in_past:
                 return ((figures.MISSING, Tone.MUTED),)
             full, rest = bar(occupied, BAR_WIDTH)
             return ((full, self._tone(w.worker)), (rest, Tone.MUTED), (figures.percent(occupied).rjust(6), Tone.TEXT))
@@ -195,15 +200,23 @@ class KvView(View):
             Column("WORKER", name, limit=24),
             Column("HIT", hit, width=6, align="right"),
             Column("REQS", lambda w: ((figures.count(self._rate_of(w).requests), Tone.TEXT),), width=6, align="right"),
-            Column("RUN", lambda w: ((str(w.active_requests), Tone.TEXT),), width=4, align="right"),
+            Column("RUN", lambda w: ((self._kept(str(w.active_requests)), Tone.TEXT),), width=4, align="right"),
             Column(
                 "WAIT",
-                lambda w: ((str(w.waiting_requests), Tone.WARN if w.waiting_requests else Tone.MUTED),),
+                lambda w: ((self._kept(str(w.waiting_requests)), Tone.WARN if w.waiting_requests else Tone.MUTED),),
                 width=4,
                 align="right",
             ),
-            Column("LOAD", lambda w: ((figures.count(w.active_blocks), Tone.TEXT),), width=6, align="right"),
-            Column("CACHED", lambda w: ((figures.count(w.cached_blocks), Tone.TEXT),), width=7, align="right", rank=2),
+            Column(
+                "LOAD", lambda w: ((self._kept(figures.count(w.active_blocks)), Tone.TEXT),), width=6, align="right"
+            ),
+            Column(
+                "CACHED",
+                lambda w: ((self._kept(figures.count(w.cached_blocks)), Tone.TEXT),),
+                width=7,
+                align="right",
+                rank=2,
+            ),
             Column("BLOCKS", lambda w: ((figures.count(w.total_blocks), Tone.MUTED),), width=7, align="right", rank=3),
             Column("CACHE", cache, width=BAR_WIDTH + 6, rank=1),
             Column("TREND", trend, width=TREND_WIDTH, rank=2),

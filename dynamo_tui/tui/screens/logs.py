@@ -230,7 +230,8 @@ class LogsView(View):
         if not self.is_shown:
             return
         view = self.log_view
-        line: list[Run] = [(" ● following", Tone.OK) if view.following else (" ‖ paused (f follows)", Tone.WARN)]
+        follows = (" ● up to then", Tone.WARN) if self.session.in_past else (" ● following", Tone.OK)
+        line: list[Run] = [follows if view.following else (" ‖ paused (f follows)", Tone.WARN)]
         line.append((f"  {view.place}", Tone.TEXT))
         if self.buffer.received > len(self.buffer):
             line.append((f"  {figures.count(self.buffer.received)} received", Tone.MUTED))

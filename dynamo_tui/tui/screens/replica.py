@@ -113,6 +113,7 @@ class ReplicaView(View):
         super().hidden()
 
     def forget(self) -> None:
+        self._why = self._seen = None
         self.logs.forget()
 
     def focus_main(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from textual.containers import Container
 
+from dynamo_tui.tui.figures import clock
 from dynamo_tui.tui.screens.base import View
 from dynamo_tui.tui.session import Session
 
@@ -16,6 +17,7 @@ class Pane(Container):
     Pane { width: 1fr; height: 1fr; layout: vertical; }
     Pane > View { display: none; }
     Pane > View.-top { display: block; }
+    Pane.-past { border-top: dashed $warning; border-title-color: $text-warning; }
     """
 
     def __init__(self, session: Callable[[], Session]) -> None:
@@ -87,6 +89,11 @@ class Pane(Container):
         if self._on_screen:
             view.shown()
             view.focus_main()
+
+    def show_time(self, t: float | None) -> None:
+        """Say above the page which past it shows; None for the present."""
+        self.border_title = None if t is None else f"as it was at {clock(t)}"
+        self.set_class(t is not None, "-past")
 
     def suspend(self) -> None:
         """Nothing of this pane is on screen."""

@@ -17,6 +17,7 @@ _LINKS: dict[Link, Run] = {
     Link.LIVE: ("● live", Tone.OK),
     Link.LOST: ("✗ disconnected", Tone.BAD),
     Link.REPLAY: ("▶ replay", Tone.INFO),
+    Link.PAST: ("◂ past", Tone.WARN),
 }
 
 

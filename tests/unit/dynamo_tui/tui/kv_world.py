@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from dynamod.schema import HitRate, KvCandidate, KvDecision, KvPrefix, KvSnapshot, KvWorker, Series
 from tests.unit.dynamo_tui.tui.world import NOW, WORKERS
 
@@ -88,11 +90,21 @@ def kv_snapshot(t: float = NOW, seq: int = 40) -> KvSnapshot:
 HOT = [(0x9C12AA31F0, 96, 211, 2), (0x1B77D2E410, 80, 154, 1), (0x44C0FFEE12, 64, 97, 3)]
 
 
-def kv_series(worker: str | None = None) -> list[Series]:
+def past_snapshot(t: float) -> KvSnapshot:
+    """What is retained of an earlier time: hit rates, not what workers held and did."""
+    whole = kv_snapshot(t)
+    workers = [
+        KvWorker(worker=w.worker, replica=w.replica, predicted=w.predicted, actual=w.actual) for w in whole.workers
+    ]
+    return msgspec.structs.replace(whole, seq=0, workers=workers, decisions=[], prefixes=[])
+
+
+def kv_series(by: str = "graph") -> list[Series]:
     times = [NOW - 600 + 5 * i for i in range(120)]
     out = []
-    for name, less in (("hit_rate_predicted", 0.0), ("hit_rate_actual", 0.012)):
+    for worker in WORKERS if by == "worker" else [None]:
         index = WORKERS.index(worker) if worker else None
-        points = [(t, hit_ratio(t, index) - less if t > NOW - 500 else None) for t in times]
-        out.append(Series(name=name, labels={"worker": worker} if worker else {}, points=points))
+        for name, less in (("hit_rate_predicted", 0.0), ("hit_rate_actual", 0.012)):
+            points = [(t, hit_ratio(t, index) - less if t > NOW - 500 else None) for t in times]
+            out.append(Series(name=name, labels={"worker": worker} if worker else {}, points=points))
     return out

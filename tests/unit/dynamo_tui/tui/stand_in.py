@@ -103,8 +103,9 @@ class StandIn:
             "/v1/graphs/{graph}/metrics/names": lambda r: answer(sorted(world.past_metrics())),
             "/v1/graphs/{graph}/metrics": lambda r: answer(self._metric(r.query_params)),
             "/v1/graphs/{graph}/kv/series": lambda r: answer(
-                kv_world.kv_series(r.query_params.get("worker")) if self._has_kv(r) else []
+                kv_world.kv_series(by=r.query_params.get("by", "graph")) if self._has_kv(r) else []
             ),
+            "/v1/graphs/{graph}/kv": lambda r: answer(kv_world.past_snapshot(float(r.query_params["at"]))),
             "/v1/graphs/{graph}/revisions/{number:int}": lambda r: answer(world.revision(r.path_params["number"])),
             "/v1/graphs/{graph}/revisions": lambda r: answer(Page(items=world.revisions())),
         }
