@@ -120,4 +120,5 @@ def daemon_info(engine: Engine, options: EngineOptions, started: datetime) -> Da
         host=socket.gethostname(),
         last_seq=engine.last_seq,
         gpus_simulated=bool(options.environ.get("DYNAMOD_GPUS")),
+        checks=dict(engine.checks),
     )

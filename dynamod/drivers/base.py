@@ -22,8 +22,19 @@ class Container:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a local process and all its descendants may use together: `cpu` in cores, `memory` in bytes."""
+
+    cpu: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
 class Launch:
-    """One start of a replica. `run` grows with every start of it; a (replica, run) is never started twice."""
+    """One start of a replica. `run` grows with every start of it; a (replica, run) is never started twice.
+
+    `limits` are those of a process; a container has its own.
+    """
 
     replica_id: str
     run: int
@@ -31,15 +42,20 @@ class Launch:
     env: Mapping[str, str]
     directory: str
     container: Container | None = None
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True)
 class Running:
-    """Proved to run now. `pid` is the replica's main process (0 where it is not a local one)."""
+    """Proved to run now. `pid` is the replica's main process (0 where it is not a local one).
+
+    `lacking` says which of its limits are not kept, and why.
+    """
 
     run: int
     pid: int
     container: str | None = None
+    lacking: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dynamod.core.records import ReplicaRecord, RevisionRecord
-from dynamod.drivers.base import Container, Launch
+from dynamod.drivers.base import Container, Launch, Limits
 from dynamod.schema.locations import Locations
 
 _OURS = ("DYNAMO_HOST", "DYNAMO_PORT", "DYN_REPLICA_ID", "DYN_DISCOVERY", "DYN_SCOPE", "DYN_RUN_DIR")
@@ -50,6 +50,7 @@ def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundi
     container has all three in its image.
     """
     spec = revision.spec
+    resources = spec.service(record.service).resources
     local = record.driver == "process"
     argv = [
         (spec.interpreter or sys.executable) if local else "python",
@@ -68,6 +69,7 @@ def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundi
         env=_environment(record, revision, around, gpus=gpus, inherited=around.environ if local else {}),
         directory=spec.working_dir if local else "",
         container=None if local else _container(record, revision),
+        limits=Limits(cpu=resources.cpu, memory=resources.memory) if local else Limits(),
     )
 
 

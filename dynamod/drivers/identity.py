@@ -16,7 +16,10 @@ _OWNER = b"DYN_REPLICA_ID="
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """What a shim wrote when its replica ran (`run-<n>.json`). Start times are clock ticks since boot."""
+    """What a shim wrote when its replica ran (`run-<n>.json`). Start times are clock ticks since boot.
+
+    `cgroup` is the control group of the run; empty where there is none.
+    """
 
     run: int
     shim_pid: int
@@ -25,6 +28,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     start: int
     boot_id: str
     at: float
+    cgroup: str = ""
 
 
 class ExitRecord(msgspec.Struct, frozen=True):

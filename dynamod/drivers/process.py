@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dynamod
-from dynamod.drivers import shim
+from dynamod.drivers import cgroups, shim
 from dynamod.drivers.base import Ended, Launch, LaunchError, NeverStarted, Observed, OnEnd, Running, Unproved
-from dynamod.drivers.identity import kill_descendants, open_process, read_exit, read_run
+from dynamod.drivers.cgroups import NO_CGROUPS, Cgroups
+from dynamod.drivers.identity import RunRecord, kill_descendants, open_process, read_exit, read_run
 from dynamod.schema.locations import Locations
 from dynamod.tasks import OwnedTasks
 
@@ -48,9 +49,10 @@ class _Watched:
 class ProcessDriver:
     name = "process"
 
-    def __init__(self, where: Locations, on_end: OnEnd, *, tied: bool = False) -> None:
+    def __init__(self, where: Locations, on_end: OnEnd, *, tied: bool = False, groups: Cgroups = NO_CGROUPS) -> None:
         """`tied`: replicas end with this process, however it ends (an engine in the foreground)."""
         self._where = where
+        self._groups = groups
         self._on_end = on_end
         self._life = os.pipe2(os.O_CLOEXEC) if tied else None
         self._watched: dict[str, _Watched] = {}
@@ -65,7 +67,7 @@ class ProcessDriver:
         notice_out, notice_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             try:
-                shim_pid = await asyncio.to_thread(self._spawn, launch, notice_in)
+                shim_pid, lacking = await asyncio.to_thread(self._spawn, launch, notice_in)
             finally:
                 os.close(notice_in)
             notice = await _first_line(notice_out)
@@ -79,14 +81,14 @@ class ProcessDriver:
             await self._abandon(shim_pid, directory, launch.run)
             raise LaunchError(notice or "its shim ended before it had started the replica")
         self._watch(launch.replica_id, launch.run, shim_pid, os.pidfd_open(shim_pid), record.pid)
-        return Running(run=launch.run, pid=record.pid)
+        return Running(run=launch.run, pid=record.pid, lacking=lacking)
 
     async def recover(self, replica_id: str, run: int) -> Observed:
         observed = await asyncio.to_thread(self._prove, replica_id, run)
         if observed is None:
             observed = await self._recover_running(replica_id, run)
         if isinstance(observed, Ended):
-            await asyncio.to_thread(kill_descendants, replica_id)
+            await asyncio.to_thread(self._clear, replica_id, run)
         return observed
 
     def terminate(self, replica_id: str) -> None:
@@ -112,8 +114,10 @@ class ProcessDriver:
         for end in self._life or ():
             os.close(end)
         self._life = None
+        await asyncio.to_thread(self._groups.tidy)
 
-    def _spawn(self, launch: Launch, notice: int) -> int:
+    def _spawn(self, launch: Launch, notice: int) -> tuple[int, str]:
+        """The pid of the shim, and which limits are not kept."""
         directory = self._where.replica_dir(launch.replica_id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         words = [launch.directory, *launch.argv]
@@ -125,14 +129,18 @@ class ProcessDriver:
         if self._life is not None:
             command.append(shim.TIED)
             files.append((self._life[0], shim.LIFE_FD))
+        group, lacking = self._groups.make(launch.replica_id, launch.run, launch.limits)
+        if group is not None:
+            command += [f"{shim.CGROUP}{group}", f"{shim.HOME}{self._groups.home}"]
         try:
-            return os.posix_spawn(
+            pid = os.posix_spawn(
                 sys.executable,
                 command,
                 launch.env,
                 file_actions=[(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in files],
                 setsigmask=(),
             )
+            return pid, lacking
         finally:
             os.close(errors)
             os.close(null)
@@ -162,8 +170,7 @@ class ProcessDriver:
         try:
             signal.pidfd_send_signal(fd, signal.SIGTERM)
             if not _wait(fd, ORPHAN_GRACE):
-                with suppress(ProcessLookupError):
-                    os.killpg(record.pid, signal.SIGKILL)
+                _kill(record)
             if not _wait(fd, ORPHAN_GRACE):
                 return Unproved(run, f"process {record.pid} does not end, even when killed")
         finally:
@@ -199,8 +206,16 @@ class ProcessDriver:
             observed = await asyncio.to_thread(self._without_shim, directory, run)
             if isinstance(observed, Unproved):
                 log.warning("replica %s: %s", replica_id, observed.detail)
-        await asyncio.to_thread(kill_descendants, replica_id)
+        await asyncio.to_thread(self._clear, replica_id, run)
         self._on_end(replica_id, observed if isinstance(observed, Ended) else Ended(run=run))
+
+    def _clear(self, replica_id: str, run: int) -> None:
+        """Leave nothing of a run that has ended: its control group, or what left its process group."""
+        record = read_run(self._where.replica_dir(replica_id), run)
+        if record is None or not record.cgroup:
+            kill_descendants(replica_id)
+        elif not cgroups.remove(Path(record.cgroup)):
+            log.warning("replica %s: processes of it in %s do not end", replica_id, record.cgroup)
 
     async def _abandon(self, shim_pid: int, directory: Path, run: int) -> None:
         """End a shim that did not start its replica."""
@@ -220,6 +235,15 @@ class ProcessDriver:
         if watched := self._watched.get(replica_id):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(watched.fd, number)
+
+
+def _kill(record: RunRecord) -> None:
+    """Kill a replica whose shim is gone."""
+    with suppress(ProcessLookupError):
+        os.killpg(record.pid, signal.SIGKILL)
+    if record.cgroup:
+        with suppress(OSError):
+            cgroups.kill(Path(record.cgroup))
 
 
 def _ended(directory: Path, run: int) -> Ended | None:

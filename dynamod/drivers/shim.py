@@ -1,6 +1,6 @@
 """The shim: one tiny process per local replica, which outlives the daemon.
 
-    python -I -S -c <BOOT> <root> <replica dir> <run> [tied]
+    python -I -S -c <BOOT> <root> <replica dir> <run> [tied] [cgroup=<group of the run> home=<group of the shim>]
 
 It owns the replica's log (see `logfile`), and leaves on disk who runs and how it ended, so that a daemon
 that comes back can tell. In the replica directory:
@@ -14,11 +14,12 @@ that comes back can tell. In the replica directory:
 Both records are written to a temporary name and renamed; the room for the second is taken at the start, so that a
 disk that fills meanwhile loses no exit code, and a replica whose start cannot be recorded is ended. The replica gets
 the shim's own environment, /dev/null as stdin, one pipe as stdout and stderr, and a process group of its own, whose
-leftovers are killed when the main process ends. Signals to the shim: the first TERM or INT is passed on to the main
-process as TERM (a second would cut its drain short), USR2 kills its whole group. File descriptor 3, if open, is a
-pipe that gets one line: `ok` once the run record is there, or what went wrong. With `tied`, descriptor 4 is a pipe
-whose other end the engine holds: when that is gone (a `serve` that was killed), the replica is told to end, and
-killed if it does not within ORPHAN_SECONDS.
+leftovers are killed when the main process ends; with `cgroup`, it is born in that control group (see `cgroups`), and
+whatever is left in there is killed too, whichever process group it has moved to. Signals to the shim: the first TERM
+or INT is passed on to the main process as TERM (a second would cut its drain short), USR2 kills both groups. File
+descriptor 3, if open, is a pipe that gets one line: `ok` once the run record is there, or what went wrong. With
+`tied`, descriptor 4 is a pipe whose other end the engine holds: when that is gone (a `serve` that was killed), the
+replica is told to end, and killed if it does not within ORPHAN_SECONDS.
 
 Standard library only, few modules of it, and no polling: it sleeps in poll(2) until there is output or a signal.
 """
@@ -40,6 +41,8 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from dynamod.drivers.shim i
 NOTIFY_FD = 3
 LIFE_FD = 4
 TIED = "tied"
+CGROUP = "cgroup="
+HOME = "home="
 ORPHAN_SECONDS = 10.0
 
 EXIT_BUSY = 75  # another shim holds this replica
@@ -58,7 +61,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD)
 
 def main() -> None:
     """Run one replica once; ends with 0 when an exit record was left."""
-    replica_dir, run, tied = sys.argv[2], int(sys.argv[3]), TIED in sys.argv[4:]
+    replica_dir, run, options = sys.argv[2], int(sys.argv[3]), sys.argv[4:]
+    tied = TIED in options
     if tied:
         os.set_inheritable(LIFE_FD, False)
     try:
@@ -77,10 +81,14 @@ def main() -> None:
     except FileNotFoundError:
         _notify("cancelled: the launch file is gone")
         sys.exit(EXIT_CANCELLED)
-    _run(replica_dir, run, directory, argv, tied)
+    _run(replica_dir, run, directory, argv, _option(options, CGROUP), _option(options, HOME), tied)
 
 
-def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], tied: bool) -> None:
+def _option(options: list[str], name: str) -> str:
+    return next((option[len(name) :] for option in options if option.startswith(name)), "")
+
+
+def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], group: str, home: str, tied: bool) -> None:
     wake, wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
     for number in _SIGNALS:
@@ -92,11 +100,11 @@ def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], tied: 
     except OSError:
         pass  # over the user's limit: the default size will do
     log = LogWriter(log_dir(replica_dir))
-    kills_before = _oom_kills()
+    kills_before = _oom_kills(group)
     try:
         if directory:
             os.chdir(directory)
-        pid = _spawn(argv, output_in)
+        pid = _spawn(argv, output_in, group, home)
     except OSError as error:
         code = CODE_NOT_FOUND if isinstance(error, FileNotFoundError) else CODE_NOT_EXECUTABLE
         text = f"cannot start {os.fsdecode(argv[0])} in {os.fsdecode(directory)}: {error.strerror}"
@@ -108,16 +116,16 @@ def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], tied: 
     os.close(output_in)
     try:
         _reserve(f"{replica_dir}/exit-{run}.json")
-        _record(f"{replica_dir}/run-{run}.json", _identity(run, pid))
+        _record(f"{replica_dir}/run-{run}.json", _identity(run, pid, group))
         os.unlink(f"{replica_dir}/launch-{run}")
     except OSError as error:  # nobody could ever prove what runs here, so nothing does
-        _kill_group(pid)
+        _kill_all(pid, group)
         os.waitpid(pid, 0)
         _notify(f"cannot record what runs in {replica_dir}: {error.strerror}")
         return
     _notify("ok")
-    _follow(pid, output, wake, log, tied)
-    _kill_group(pid)
+    _follow(pid, output, wake, log, group, tied)
+    _kill_all(pid, group)
     _, status = os.waitpid(pid, 0)
     _drain(output, log)
     log.finish()
@@ -126,11 +134,35 @@ def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], tied: 
     _record(
         f"{replica_dir}/exit-{run}.json",
         f'"code": {code if code >= 0 else "null"}, "signal": {max(-code, 0)}, "spawned": true, '
-        f'"oom_kills": {max(_oom_kills() - kills_before, 0)}',
+        f'"oom_kills": {max(_oom_kills(group) - kills_before, 0)}',
     )
 
 
-def _spawn(argv: list[bytes], output: int) -> int:
+def _spawn(argv: list[bytes], output: int, group: str, home: str) -> int:
+    """Start the replica. A child is born in its parent's control group: the shim goes there for as long as it takes."""
+    if not group:
+        return _spawn_here(argv, output)
+    _enter(group)
+    try:
+        pid = _spawn_here(argv, output)
+    except OSError:
+        _enter(home)
+        raise
+    try:
+        _enter(home)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # it would be counted, and killed, together with us
+        os.waitpid(pid, 0)
+        raise
+    return pid
+
+
+def _enter(group: str) -> None:
+    with open(f"{group}/cgroup.procs", "w") as file:
+        file.write("0")
+
+
+def _spawn_here(argv: list[bytes], output: int) -> int:
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     try:
@@ -147,7 +179,7 @@ def _spawn(argv: list[bytes], output: int) -> int:
         os.close(null)
 
 
-def _follow(pid: int, output: int, wake: int, log: LogWriter, tied: bool) -> None:
+def _follow(pid: int, output: int, wake: int, log: LogWriter, group: str, tied: bool) -> None:
     """Store output and pass signals on until the main process has ended (it is left unreaped: its group stays ours)."""
     poll = select.poll()
     poll.register(wake, select.POLLIN)
@@ -160,7 +192,7 @@ def _follow(pid: int, output: int, wake: int, log: LogWriter, tied: bool) -> Non
     while True:
         ready = poll.poll(None if orphaned is None else max(0.0, orphaned - time.monotonic()) * 1000)
         if orphaned is not None and not ready:
-            _kill_group(pid)
+            _kill_all(pid, group)
             orphaned = None
         for fd, _ in ready:
             if fd == LIFE_FD:
@@ -173,7 +205,7 @@ def _follow(pid: int, output: int, wake: int, log: LogWriter, tied: bool) -> Non
             if fd == wake:
                 numbers = os.read(wake, 512)
                 if signal.SIGUSR2 in numbers:
-                    _kill_group(pid)
+                    _kill_all(pid, group)
                 if not told and (signal.SIGTERM in numbers or signal.SIGINT in numbers):
                     os.kill(pid, signal.SIGTERM)
                     told = True
@@ -210,18 +242,31 @@ def _drain(output: int, log: LogWriter) -> None:
         pass
 
 
-def _kill_group(pid: int) -> None:
+def _kill_all(pid: int, group: str) -> None:
+    """Kill the process group and everything in the control group."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    if group:
+        try:
+            with open(f"{group}/cgroup.kill", "w") as file:
+                file.write("1")
+        except OSError:
+            pass  # a kernel before 5.14, or the group is gone: the engine looks for what is left
 
 
-def _identity(run: int, pid: int) -> str:
+def _identity(run: int, pid: int, group: str) -> str:
     return (
         f'"run": {run}, "shim_pid": {os.getpid()}, "shim_start": {_start_time(os.getpid())}, '
-        f'"pid": {pid}, "start": {_start_time(pid)}, "boot_id": "{_boot_id()}"'
+        f'"pid": {pid}, "start": {_start_time(pid)}, "boot_id": "{_boot_id()}", '
+        f'"cgroup": {_quoted(group)}'
     )
+
+
+def _quoted(text: str) -> str:
+    """As JSON; the json module would double what a shim takes."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _start_time(pid: int) -> int:
@@ -234,18 +279,23 @@ def _boot_id() -> str:
         return file.read().strip()
 
 
-def _oom_kills() -> int:
-    """The kernel's count of out-of-memory kills: in this cgroup (v2) where there is one, else on this machine."""
-    path, key = "/proc/vmstat", "oom_kill"
+def _oom_kills(group: str) -> int:
+    """The kernel's count of out-of-memory kills, in the narrowest place that has one: the run's own group, the one that
+    we are in, the machine."""
+    places = ["/proc/vmstat"]
     try:
         with open("/proc/self/cgroup") as file:
-            group = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
-        events = f"/sys/fs/cgroup{group}/memory.events"
-        path = events if os.path.exists(events) else path
-        with open(path) as file:
-            return next((int(line.split()[1]) for line in file if line.split()[0] == key), 0)
+            ours = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
+        places = [f"/sys/fs/cgroup{ours}/memory.events", *places]
     except OSError:
-        return 0
+        pass
+    for path in ([f"{group}/memory.events"] if group else []) + places:
+        try:
+            with open(path) as file:
+                return next((int(line.split()[1]) for line in file if line.split()[0] == "oom_kill"), 0)
+        except OSError:
+            continue
+    return 0
 
 
 def _record(path: str, fields: str) -> None:

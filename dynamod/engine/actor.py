@@ -8,6 +8,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
 from msgspec.structs import replace
 
 from dynamo.sdk.spec import RestartSpec
@@ -25,6 +26,7 @@ from dynamod.engine.core import Core
 from dynamod.engine.probes import Probes
 from dynamod.engine.submission import new_replica
 from dynamod.engine.turn import Turn
+from dynamod.engine.views import replica_view
 from dynamod.schema.states import Action, OperationKind, Reason, ReplicaState
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class GraphActor:
         self._on_gone = on_gone
         self._probes = Probes(core, self.observe)
         self._turned = asyncio.Condition()
+        self._conditions: dict[tuple[str, str], bool] = {}
         self.gone = False
 
     def wake(self) -> None:
@@ -122,11 +125,13 @@ class GraphActor:
             for step in steps.steps:
                 self._apply(turn, step, effects)
             self._summarise(turn, steps)
+        told = self._tell_conditions(turn)
         self._release_claims(turn, effects)
         remove = turn.graph.goal is Goal.REMOVE and not turn.replicas
         if remove:
             turn.remove_graph()
         changed = await turn.commit(core.store, core.feed)
+        self._conditions.update(dict.fromkeys(told, True))
         self.gone = self.gone or remove
         for effect in effects:
             effect()
@@ -191,6 +196,16 @@ class GraphActor:
             if turn.graph.goal is Goal.REMOVE:  # a replaced replica's log stays for whoever asks why it was replaced
                 effects.append(lambda: self._forget(driver, record.id))
 
+    def _tell_conditions(self, turn: Turn) -> list[tuple[str, str]]:
+        """Note once for each replica what it lacks; returns what was noted."""
+        untold = [condition for condition, told in self._conditions.items() if not told]
+        for replica_id, text in untold:
+            if (record := turn.replica(replica_id)) is not None:
+                data = msgspec.to_builtins(replica_view(record))
+                action, reason = Action.REPLICA_CONDITION, Reason.LIMITS_NOT_KEPT
+                turn.note(action, reason, text, service=record.service, replica=record.id, data=data)
+        return untold
+
     def _summarise(self, turn: Turn, steps: Steps) -> None:
         graph = turn.graph
         if steps.settled and graph.goal is Goal.RUN and graph.stable != graph.revision:
@@ -248,6 +263,9 @@ class GraphActor:
                 text = str(error)
                 self.observe(replica_id, lambda r, now: self._launch_failed(r, run, text, now))
                 return
+
+        if running.lacking:
+            self._conditions.setdefault((replica_id, running.lacking), False)
 
         def apply(r: ReplicaRecord, now: float) -> ReplicaRecord:
             if r.run != run or not r.state.holds_process:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from dynamod.builds.store import BuildStore
 from dynamod.drivers.base import Driver
+from dynamod.drivers.cgroups import NO_CGROUPS, Cgroups
 from dynamod.drivers.environment import Surroundings
 from dynamod.engine.clock import SteadyClock
 from dynamod.engine.feed import Feed
@@ -37,6 +38,7 @@ class Core:
     starting: asyncio.Semaphore
     host: str
     clock: SteadyClock
+    groups: Cgroups = NO_CGROUPS
     drivers: dict[str, Driver] = field(default_factory=dict)
 
     def now(self) -> float:

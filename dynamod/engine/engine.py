@@ -17,6 +17,7 @@ from dynamod.builds.store import BuildStore
 from dynamod.core.errors import Unavailable
 from dynamod.core.records import Goal, GraphRecord
 from dynamod.drivers.base import Ended
+from dynamod.drivers.cgroups import open_cgroups
 from dynamod.drivers.docker import DockerDriver
 from dynamod.drivers.environment import Surroundings
 from dynamod.drivers.process import ProcessDriver
@@ -85,7 +86,11 @@ class Engine(Planning, Queries, Explanations):
                 await store.close()
             self._unlock()
             raise
-        self._core.drivers["process"] = ProcessDriver(self.where, self._ended, tied=self.options.ephemeral)
+        if self.options.control_groups:
+            self._core.groups = await asyncio.to_thread(open_cgroups, self.where.state_dir)
+        self._core.drivers["process"] = ProcessDriver(
+            self.where, self._ended, tied=self.options.ephemeral, groups=self._core.groups
+        )
         if not self.options.ephemeral:  # what a `serve` starts ends with it, which containers would not
             self._core.drivers["docker"] = DockerDriver(self.where, self._ended)
         tidy_sockets(self.where, self._core.memory.replicas)
@@ -141,6 +146,11 @@ class Engine(Planning, Queries, Explanations):
     @property
     def gpus_simulated(self) -> bool:
         return self.core.gpus.simulated
+
+    @property
+    def checks(self) -> dict[str, str]:
+        """What this machine lets the engine do, as `/v1/info` says it."""
+        return {"limits": self.core.groups.describe()}
 
     @staticmethod
     def scope(project: str, graph: str) -> str:

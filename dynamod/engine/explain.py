@@ -8,6 +8,7 @@ from pathlib import Path
 from dynamod.core.records import ReplicaRecord
 from dynamod.core.transitions import describe
 from dynamod.drivers import logfile
+from dynamod.drivers.base import Limits
 from dynamod.engine.base import EngineBase
 from dynamod.engine.views import replica_view
 from dynamod.schema.graphs import Why
@@ -35,11 +36,27 @@ class Explanations(EngineBase):
             replica=replica_view(record),
             summary=summary(record, core.now()),
             placement=list(record.placement),
+            limits=self._limits(record),
             waiting_for=_waiting_for(record),
             probe=record.probe,
             events=list(events),
             log_tail=tail,
         )
+
+    def _limits(self, record: ReplicaRecord) -> str:
+        """What it asked for and whether that is kept."""
+        revision = self.core.memory.revisions[record.graph_id].get(record.revision)
+        if record.driver != "process" or revision is None or record.service not in revision.spec.service_names():
+            return ""
+        resources = revision.spec.service(record.service).resources
+        limits = Limits(resources.cpu, resources.memory)
+        asked = []
+        if limits.cpu is not None:
+            asked.append(f"{limits.cpu:g} cores")
+        if limits.memory is not None:
+            asked.append(f"{limits.memory / (1 << 20):.0f} MiB of memory")
+        unkept = self.core.groups.unkept(limits)
+        return " and ".join(asked) + (f" ({unkept})" if unkept else "")
 
 
 def summary(record: ReplicaRecord, now: float) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class EngineOptions:
     """`environ` is what replicas inherit, and where DYNAMOD_GPUS, CUDA_VISIBLE_DEVICES (the pool) and
-    DYN_DISABLE_AUTO_GPU_ALLOCATION are read from.
+    DYN_DISABLE_AUTO_GPU_ALLOCATION and DYNAMOD_CGROUPS are read from.
 
     `ephemeral`: a throw-away state directory (foreground serving). `database_url`: PostgreSQL in place of
     the SQLite file. `discovery`: a shared store (`etcd://host:port`) where replicas meet those of other
@@ -39,3 +39,8 @@ class EngineOptions:
     @property
     def allocate_gpus(self) -> bool:
         return self.environ.get("DYN_DISABLE_AUTO_GPU_ALLOCATION", "").lower() not in ("1", "true", "yes", "on")
+
+    @property
+    def control_groups(self) -> bool:
+        """`DYNAMOD_CGROUPS=off` leaves local replicas where the daemon is, without limits."""
+        return self.environ.get("DYNAMOD_CGROUPS", "").lower() not in ("off", "0", "false", "no")

@@ -38,7 +38,7 @@ class Turn:
         self._replicas: dict[str, ReplicaRecord | None] = {}
         self._last: dict[str, ReplicaRecord] = {}
         self._claims: dict[tuple[str, int], ClaimRecord | None] = {}
-        self._notes: list[tuple[Action, Reason | None, str, str | None, dict[str, Any]]] = []
+        self._notes: list[tuple[Action, Reason | None, str, str | None, str | None, dict[str, Any]]] = []
         self._removed = False
 
     @property
@@ -98,10 +98,11 @@ class Turn:
         message: str = "",
         *,
         service: str | None = None,
+        replica: str | None = None,
         data: dict[str, Any] | None = None,
     ) -> None:
         """An event beside those that follow from changed records."""
-        self._notes.append((action, reason, message, service, data or {}))
+        self._notes.append((action, reason, message, service, replica, data or {}))
 
     async def commit(self, store: Store, feed: Feed) -> bool:
         """Write it; whether there was anything to write. Memory and feed follow in the same step of the loop.
@@ -157,8 +158,8 @@ class Turn:
                     self._claim_event(claim)
         for replica_id, record in self._replicas.items():
             self._fill_replica(replica_id, record)
-        for action, reason, message, service, data in self._notes:
-            self._event(action, reason, message, service=service, data=data or self._graph_data())
+        for action, reason, message, service, replica, data in self._notes:
+            self._event(action, reason, message, service=service, replica=replica, data=data or self._graph_data())
         if self._removed:
             self.transaction.delete(tables.graphs, id=self._graph_id)
             self._event(Action.GRAPH_REMOVED, Reason.REMOVE_REQUESTED, "", data={})
@@ -221,7 +222,14 @@ class Turn:
         )
 
     def _event(
-        self, action: Action, reason: Reason | None, message: str, *, service: str | None = None, data: dict[str, Any]
+        self,
+        action: Action,
+        reason: Reason | None,
+        message: str,
+        *,
+        service: str | None = None,
+        replica: str | None = None,
+        data: dict[str, Any],
     ) -> None:
         graph = self.graph
         self.transaction.event(
@@ -232,6 +240,7 @@ class Turn:
                 project=graph.project,
                 graph=graph.name,
                 service=service,
+                replica=replica,
                 reason=reason,
                 message=message,
                 data=data,

@@ -270,11 +270,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that explains one replica, on one screen."""
+    """Everything that explains one replica, on one screen. `limits` is what a local process may use."""
 
     replica: Replica
     summary: str
     placement: list[str] = []
+    limits: str = ""
     waiting_for: list[str] = []
     probe: str = ""
     events: list[Any] = []

@@ -81,6 +81,7 @@ class Reason(StrEnum):
     CONFLICT = "conflict"
     DISK_FULL = "disk_full"
     BACKEND_UNREACHABLE = "backend_unreachable"
+    LIMITS_NOT_KEPT = "limits_not_kept"  # cpu or memory that was asked for cannot be limited here; the message says why
     ALL_READY = "all_ready"
     REPLICAS_UNREADY = "replicas_unready"
 
@@ -100,6 +101,7 @@ class Action(StrEnum):
     REPLICA_CREATED = "replica.created"
     REPLICA_STATE = "replica.state"
     REPLICA_PROGRESS = "replica.progress"
+    REPLICA_CONDITION = "replica.condition"  # something that is not a state; `reason` and `message` say what
     REPLICA_REMOVED = "replica.removed"
     GPU_CLAIMED = "gpu.claimed"
     GPU_RELEASED = "gpu.released"

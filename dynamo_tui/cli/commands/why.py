@@ -39,6 +39,8 @@ def _lines(why: Why) -> Iterator[str]:
         yield f"Next retry: {quantities.clock(replica.next_retry_at)}; {replica.restarts} restarts in its window"
     if why.probe:
         yield f"Probe: {why.probe}"
+    if why.limits:
+        yield f"Limits: {why.limits}"
     yield from _section("Waits for", why.waiting_for)
     yield from _section("Placement", why.placement)
     events = msgspec.convert(why.events, list[Event])
