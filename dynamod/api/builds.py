@@ -87,19 +87,20 @@ async def download_build(backend: BackendDep, build: Reference) -> Response:
 async def _receive(chunks: AsyncIterator[bytes], target: FilePath) -> None:
     """Write what arrives, a megabyte at a time and never in the event loop."""
     waiting = bytearray()
-    file = await asyncio.to_thread(target.open, "wb")
     try:
-        async for chunk in chunks:
-            waiting += chunk
-            if len(waiting) >= _CHUNK:
-                await _write(file, waiting)
-        await _write(file, waiting)
+        file = await asyncio.to_thread(target.open, "wb")
+        try:
+            async for chunk in chunks:
+                waiting += chunk
+                if len(waiting) >= _CHUNK:
+                    await _write(file, waiting)
+            await _write(file, waiting)
+        finally:
+            await asyncio.to_thread(file.close)  # which writes the rest, and may find the disk full as well
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFull("the archive cannot be stored") from None
         raise ApiProblem(503, "unavailable", f"the archive cannot be stored: {error.strerror}") from None
-    finally:
-        await asyncio.to_thread(file.close)
 
 
 async def _write(file: IO[bytes], waiting: bytearray) -> None:

@@ -3,6 +3,7 @@
     <replica dir>/log/00000000.log    what the replica wrote to stdout and stderr, byte for byte, in lines
     <replica dir>/log/00000000.idx    its index: fixed records of 24 bytes, little-endian `<dQQ`
     <replica dir>/log/00000001.log    …the next segment
+    <replica dir>/log/dropped         how many bytes a full disk has cost, as long as no line of the log says so
 
 Segments are numbered upwards; the writer starts a new one on a line end once one holds `SEGMENT_BYTES`,
 and deletes the oldest beyond `SEGMENTS_KEPT`. An index record is `(time, offset, line)`: the line with
@@ -29,6 +30,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENTS_KEPT = 8
 LINE_BYTES = 1024 * 1024
 LOG_DIR = "log"
+DROPPED, DROPPED_BYTES = "dropped", 20
 
 _RECORD = struct.Struct("<dQQ")
 RECORD_BYTES = _RECORD.size

@@ -25,8 +25,10 @@ class LogWriter:
         self._keep = keep
         self._time = 0.0
         self._partial = 0
-        self._dropped = 0
         os.makedirs(directory, mode=0o700, exist_ok=True)
+        self._debt = os.open(f"{directory}/{logfile.DROPPED}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._dropped = int(os.read(self._debt, logfile.DROPPED_BYTES) or b"0")
+        self._note_debt()  # takes the room for it, too
         numbers = logfile.segments(directory)
         self._number = numbers[-1] if numbers else 0
         self._line = self._next_line()
@@ -50,10 +52,13 @@ class LogWriter:
             self._append(b"\n")
 
     def close(self) -> None:
-        os.close(self._data)
-        os.close(self._index)
+        if self._dropped:
+            self._note_debt()
+        for file in (self._data, self._index, self._debt):
+            os.close(file)
 
     def _append(self, data: bytes) -> None:
+        new = len(data)
         if self._dropped:
             note = f"\n... {self._dropped} bytes of output were dropped: the disk was full\n".encode()
             data = note[not self._partial :] + data
@@ -62,9 +67,11 @@ class LogWriter:
         try:
             self._write_whole(data)
         except OSError:
-            self._dropped += len(data)
+            self._dropped += new
             return
-        self._dropped = 0
+        if self._dropped:
+            self._dropped = 0
+            self._note_debt()
         if has_start:
             self._time = max(self._time, time.time())
             line = self._line + (1 if self._partial else 0)
@@ -74,6 +81,13 @@ class LogWriter:
         tail = len(data) - 1 - data.rfind(b"\n")
         self._partial = tail if lines else self._partial + len(data)
         self._size += len(data)
+
+    def _note_debt(self) -> None:
+        """Keep what was dropped and not yet told of, in place: should this writer end, the next one tells."""
+        try:
+            os.pwrite(self._debt, b"%0*d" % (logfile.DROPPED_BYTES, self._dropped), 0)
+        except OSError:
+            pass  # the disk was full from the start
 
     def _write_whole(self, data: bytes) -> None:
         written = 0

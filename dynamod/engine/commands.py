@@ -127,15 +127,18 @@ class Commands(Builds):
         core = self._open_for_change()
         name = check(request)
         await self._check_driver(request)
-        async with self._creation:  # of two who create the same graph at once, the second finds it
-            known = core.memory.find(request.project, name)
-            if known is None:
-                return await self._create(request, name, actor), True
-        async with self._actor(known).lock:
-            graph = core.memory.graph(request.project, name)
-            changed = await self._revise(graph, request, actor)
-        self._actor(graph).wake()
-        return self._view(core.memory.graph(request.project, name)), changed
+        while True:
+            async with self._creation:  # of two who create the same graph at once, the second finds it
+                known = core.memory.find(request.project, name)
+                if known is None:
+                    return await self._create(request, name, actor), True
+            async with self._actor(known).lock:
+                graph = core.memory.find(request.project, name)
+                if graph is None or graph.id != known.id:
+                    continue  # its removal was completed while this waited for its turn
+                changed = await self._revise(graph, request, actor)
+            self._actor(graph).wake()
+            return self._view(core.memory.graph(request.project, name)), changed
 
     async def _create(self, request: Submission, name: str, actor: str) -> Graph:
         core = self.core

@@ -14,7 +14,7 @@ from pathlib import Path
 from dynamo.runtime.discovery.base import Discovery
 from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from dynamod.builds.store import BuildStore
-from dynamod.core.errors import Unavailable
+from dynamod.core.errors import StoreError, Unavailable
 from dynamod.core.records import Goal, GraphRecord
 from dynamod.drivers.base import Ended
 from dynamod.drivers.cgroups import open_cgroups
@@ -111,7 +111,10 @@ class Engine(Planning, Queries, Explanations):
         if stop_graphs:
             await self._stop_graphs()
         self._stopping = True
-        await self._tell(Action.DAEMON_STOPPED)
+        try:
+            await self._tell(Action.DAEMON_STOPPED)
+        except StoreError as error:  # a full disk must not keep an engine from ending
+            log.warning("the end of this engine is not recorded: %s", error)
         core.feed.close()
         await self._tasks.close()  # the actors first: they start what the core's tasks do
         await core.tasks.close()
