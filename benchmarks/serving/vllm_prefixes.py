@@ -1,7 +1,11 @@
 """Two real vLLM engines (CPU build) behind the router: `.venv-vllm/bin/python -m benchmarks.serving.vllm_prefixes`.
 
-48 completions over 8 shared prefixes of 1,024 tokens, each with a tail of its own, four at a time, cold caches; a
-random Llama of 8 layers, hidden size 512. Hit rates are the engines' own; times are taken at the client's socket.
+48 completions over 8 shared prefixes of 1,024 tokens, each with a tail of its own, two at a time, cold caches; a
+random Llama of 8 layers, hidden size 512. An engine's cache holds fewer than six of the eight prefixes. Hit rates are
+the engines' own; times are taken at the client's socket.
+
+The router's `overlap-weight` is 1.5 here. At 1, whenever both requests in flight want the same engine, the idle one
+gets one of them and computes again what the other engine holds.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from tests.e2e.llm.graph import running
 from tests.vllm.models import with_weights
 
 PREFIXES, REQUESTS, PREFIX_TOKENS, TAIL_TOKENS = 8, 48, 1024, 32
+CACHE_BLOCKS = 192
+"""Of 32 tokens. A prefix with a tail takes 33."""
 TARGET = ("graphs.agg_router:Frontend", "configs/agg_router_vllm.yaml")
 
 
@@ -66,11 +72,13 @@ async def ask(http: httpx.AsyncClient, ids: list[int]) -> tuple[float, int]:
     return first, cached
 
 
-async def mode(name: str, weights: Path, seed: int, clients: int) -> Figures:
+async def mode(name: str, weights: Path, seed: int, clients: int, weight: float) -> Figures:
     """One run on cold caches."""
     options = [
-        f"--Router.mode={name}", f"--Worker.model={weights}", "--Worker.served-model-name=tiny",
+        f"--Router.mode={name}", f"--Router.overlap-weight={weight}",
+        f"--Worker.model={weights}", "--Worker.served-model-name=tiny",
         "--Worker.dtype=float32", "--Worker.kv-cache-memory-bytes=268435456",
+        f"--Worker.num-gpu-blocks-override={CACHE_BLOCKS}",
         '--Worker.ServiceArgs.resources={"gpu": 0}',
     ]  # fmt: skip
     async with (
@@ -91,7 +99,8 @@ async def mode(name: str, weights: Path, seed: int, clients: int) -> Figures:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=1)
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--overlap-weight", type=float, default=1.5)
     parser.add_argument("--modes", nargs="*", default=["round-robin", "kv"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -99,7 +108,7 @@ async def main() -> None:
         for seed in range(given.pairs):
             results = {}
             for name in given.modes:
-                results[name] = await mode(name, weights, seed, given.clients)
+                results[name] = await mode(name, weights, seed, given.clients, given.overlap_weight)
                 print(f"{name:12} {results[name]}", flush=True)
             if "kv" in results and "round-robin" in results:
                 print(

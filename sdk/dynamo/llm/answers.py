@@ -68,8 +68,8 @@ class Generation(ABC, Generic[R]):
                 now = time.perf_counter()
                 if not before:
                     self._metrics.ttft.observe(now - self._arrived)
-                else:
-                    observe((now - before) / (len(output.token_ids) or 1))
+                elif tokens := len(output.token_ids):
+                    observe((now - before) / tokens, tokens)
                 before = now
                 delta = feed(output)
                 yield delta
@@ -167,7 +167,7 @@ class ChatGeneration(Generation[ChatRequest]):
             elif text:
                 pending += encode(index, text)
             if delta.finish_reason is not None:
-                finish = "tool_calls" if parser is not None and parser.count else delta.finish_reason
+                finish = _finish(delta, called=parser is not None and parser.count > 0)
                 pending += chunks.finish(index, finish, delta.stop_reason)
             if pending:
                 await event(pending)
@@ -181,7 +181,7 @@ class ChatGeneration(Generation[ChatRequest]):
             if self.tool_parser is not None:
                 content, calls = self.tool_parser().feed(text, final=True)
                 if calls:
-                    finish = "tool_calls"
+                    finish = _finish(last, called=True)
                     message = out.AnswerMessage(content=content or None, tool_calls=[call.whole() for call in calls])
             choices.append(
                 out.ChatChoice(
@@ -201,6 +201,11 @@ class ChatGeneration(Generation[ChatRequest]):
                 usage=self.usage(),
             )
         )
+
+
+def _finish(last: Delta, *, called: bool) -> str:
+    """The finish reason: a model that stopped by itself after a tool call waits for the tool; one cut off does not."""
+    return "tool_calls" if called and last.finish_reason == "stop" else last.finish_reason or ""
 
 
 class TextGeneration(Generation[CompletionRequest]):

@@ -20,6 +20,7 @@ from dynamo.llm.answers import ChatGeneration, Generation, TextGeneration
 from dynamo.llm.embeddings import encode_embeddings
 from dynamo.llm.engines.base import EngineOutput, ModelCard
 from dynamo.llm.errors import Busy, LlmError, UnknownModel
+from dynamo.llm.guided import forced_tool, must_call_tool
 from dynamo.llm.http import (
     Answer,
     BodyTooLarge,
@@ -37,10 +38,9 @@ from dynamo.llm.openai.errors import from_exception, plain
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest, decode
 from dynamo.llm.openai.sse import error_event
 from dynamo.llm.pipeline import EmbedOutput, Planned
-from dynamo.llm.preprocessor import forced_tool
 from dynamo.llm.serving_metrics import ModelMetrics, requests_in_flight
 from dynamo.llm.tokenizer import Tokenizer
-from dynamo.llm.tools import ToolCallParser
+from dynamo.llm.tools import CallList, ForcedCall, HermesCalls
 from dynamo.runtime.context import current_request
 from dynamo.runtime.metrics import Registry, default_registry
 
@@ -198,7 +198,8 @@ class OpenAIFrontend:
 
     async def _model(self, name: str, since: int) -> out.Model:
         card = (await self._models.get(name)).card
-        return out.Model(id=name, created=since, max_model_len=card.context_length or None)
+        parent = card.name if name in card.loras else None
+        return out.Model(id=name, created=since, max_model_len=card.context_length or None, parent=parent)
 
     def _metrics_of(self, model: str) -> ModelMetrics:
         found = self._model_metrics.get(model)
@@ -211,7 +212,12 @@ class OpenAIFrontend:
         generation = await self._begin(ChatGeneration, request, request_id, f"chatcmpl-{request_id}")
         if request.tools and request.tool_choice != "none":
             forced = forced_tool(request)
-            generation.tool_parser = partial(ToolCallParser, forced.function.name if forced else None)
+            if forced is not None:
+                generation.tool_parser = partial(ForcedCall, forced.function.name)
+            elif must_call_tool(request):
+                generation.tool_parser = CallList
+            else:
+                generation.tool_parser = HermesCalls
         await self._answer(generation, bool(request.stream), answer)
 
     async def _completion(self, body: bytes, answer: Answer, request_id: str) -> None:

@@ -108,6 +108,11 @@ class DiscoveredModel:
         self._dispatcher = Dispatcher(self.client, planner)
 
     async def plan(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[Planned]:
+        kind = "chat" if isinstance(request, ChatRequest) else "completions"
+        if kind not in self.card.kinds:
+            raise RequestError(
+                f"The model '{self.card.name}' serves {' and '.join(self.card.kinds)}, not {kind}.", param="model"
+            )
         try:
             return await self._planner.plan(request, request_id)
         except RuntimeRequestError as error:

@@ -12,14 +12,13 @@ import msgspec
 from dynamo.llm.chat_template import ChatTemplate
 from dynamo.llm.engines.base import EngineRequest, ModelCard, SamplingOptions, StopOptions
 from dynamo.llm.errors import ContextLengthExceeded, RequestError
+from dynamo.llm.guided import guidance
 from dynamo.llm.openai.requests import (
     ChatMessage,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
-    NamedTool,
-    ToolDefinition,
 )
 from dynamo.llm.tokenizer import Tokenizer
 
@@ -55,8 +54,6 @@ class Preprocessor:
         )
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         sampling = self._sampling(request, request.alternatives())
-        if forced := forced_tool(request):
-            sampling.guided = {"json": forced.function.parameters or {"type": "object"}}
         limit = self._limit(len(ids), request.limit(), "messages")
         return self._choices(request, request_id, [ids], sampling, limit)
 
@@ -158,7 +155,7 @@ class Preprocessor:
             seed=request.seed,
             logprobs=logprobs,
             logit_bias=self._bias(request.logit_bias),
-            guided=self._guided(request),
+            guided=guidance(request, self.card),
         )
 
     def _bias(self, given: dict[str, float] | None) -> dict[int, float] | None:
@@ -171,52 +168,6 @@ class Preprocessor:
         if wrong := [key for key in bias if not 0 <= key < self._vocab_size]:
             raise RequestError(f"logit_bias: token id {wrong[0]} is out of range.", param="logit_bias")
         return bias
-
-    def _guided(self, request: GenerationRequest) -> dict[str, Any] | None:
-        options: dict[str, Any] = {}
-        if request.guided_json is not None:
-            options["json"] = request.guided_json
-        if request.guided_regex is not None:
-            options["regex"] = request.guided_regex
-        if request.guided_choice is not None:
-            options["choice"] = request.guided_choice
-        if request.guided_grammar is not None:
-            options["grammar"] = request.guided_grammar
-        form = request.response_format
-        if form is not None and form.type == "json_object":
-            options["json_object"] = True
-        if form is not None and form.type == "json_schema":
-            if form.json_schema is None or form.json_schema.schema is None:
-                raise RequestError(
-                    "response_format: 'json_schema' needs a schema.", param="response_format.json_schema"
-                )
-            options["json"] = form.json_schema.schema
-        if len(options) > 1:
-            raise RequestError(f"Only one kind of guided output at a time, not {', '.join(sorted(options))}.")
-        if options and not self.card.extra.get("guided"):
-            raise RequestError(
-                f"The engine behind '{self.card.name}' ({self.card.engine or 'unnamed'}) has no guided decoding.",
-                param="response_format" if form is not None else f"guided_{next(iter(options))}",
-                code="unsupported_parameter",
-            )
-        return options or None
-
-
-def forced_tool(request: ChatRequest) -> ToolDefinition | None:
-    """The tool that `tool_choice` names, or the only one there is when one is required.
-
-    Raises:
-        RequestError: it names a tool that was not given.
-    """
-    if isinstance(request.tool_choice, NamedTool):
-        wanted = request.tool_choice.function.name
-        for tool in request.tools or []:
-            if tool.function.name == wanted:
-                return tool
-        raise RequestError(f"tool_choice: there is no tool '{wanted}'.", param="tool_choice")
-    if request.tool_choice == "required" and request.tools and len(request.tools) == 1:
-        return request.tools[0]
-    return None
 
 
 def template_message(message: ChatMessage) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dynamo.runtime.metrics import Counter, Gauge, Histogram, Registry
 
 
 class ModelMetrics:
-    """One model's children, looked up once. TTFT and ITL in seconds; ITL is per token of each delta."""
+    """One model's children, looked up once. TTFT and ITL in seconds; ITL counts tokens:
+    those of one delta share the time since the last one equally."""
 
     __slots__ = ("itl", "output_tokens", "prompt_tokens", "ttft")
 

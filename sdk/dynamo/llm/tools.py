@@ -1,12 +1,14 @@
-"""Tool calls in the text of a model: the Hermes form, `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+"""Tool calls in what a model writes.
 
-Models of the Hermes and Qwen families write it, and most chat templates with tools ask for it.
+Left to itself it writes text with calls in the Hermes form, `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as
+models of the Hermes and Qwen families do and most chat templates with tools ask for. Where a call is a must, guided
+decoding (`dynamo.llm.guided`) makes it write the arguments of the one tool, or an array of calls.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -19,7 +21,7 @@ class _Written(msgspec.Struct):
 
 
 class Call(msgspec.Struct):
-    """One call. `arguments` is a JSON text."""
+    """One call, or with an empty `name` more of the arguments of a call that has begun. `arguments` is a JSON text."""
 
     index: int
     id: str
@@ -30,29 +32,30 @@ class Call(msgspec.Struct):
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
     def streamed(self) -> dict[str, Any]:
+        if not self.name:
+            return {"index": self.index, "function": {"arguments": self.arguments}}
         return {"index": self.index, **self.whole()}
 
 
-class ToolCallParser:
-    """Separates tool calls from the text around them, wherever the chunks break.
+class ToolCallParser(Protocol):
+    """Separates tool calls from the text around them, wherever the chunks break. `count`: calls so far."""
 
-    What looks like a call but cannot be read stays text: the client sees what the model wrote.
-    With `forced`, the whole text is the arguments of that one tool (guided decoding made it so).
-    """
+    count: int
 
-    def __init__(self, forced: str | None = None) -> None:
-        self._forced = forced
+    def feed(self, text: str, *, final: bool) -> tuple[str, list[Call]]:
+        """Text to show, and the calls that are complete."""
+        ...
+
+
+class HermesCalls:
+    """Calls in the Hermes form. What looks like one but cannot be read stays text: the client sees what was written."""
+
+    def __init__(self) -> None:
         self._held = ""
         self.count = 0
 
     def feed(self, text: str, *, final: bool) -> tuple[str, list[Call]]:
-        """Text to show, and the calls that are complete."""
         self._held += text
-        if self._forced is not None:
-            if not final:
-                return "", []
-            held, self._held = self._held, ""
-            return "", [self._call(self._forced, held)]
         shown: list[str] = []
         calls: list[Call] = []
         while (start := self._held.find(OPEN)) >= 0:
@@ -67,7 +70,8 @@ class ToolCallParser:
             except msgspec.DecodeError:
                 shown.append(f"{OPEN}{inner}{CLOSE}")
             else:
-                calls.append(self._call(written.name, msgspec.json.encode(written.arguments).decode()))
+                calls.append(_call(self.count, written))
+                self.count += 1
         keep = 0 if final else self._open_at_end()
         cut = len(self._held) - keep
         shown.append(self._held[:cut])
@@ -84,7 +88,45 @@ class ToolCallParser:
                 return size
         return 0
 
-    def _call(self, name: str, arguments: str) -> Call:
-        call = Call(index=self.count, id=f"call_{uuid.uuid4().hex[:24]}", name=name, arguments=arguments)
-        self.count += 1
-        return call
+
+class ForcedCall:
+    """The whole text is the arguments of one tool: it is handed on as it comes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.count = 0
+
+    def feed(self, text: str, *, final: bool) -> tuple[str, list[Call]]:
+        if self.count:
+            return "", [Call(0, "", "", text)] if text else []
+        if not text and not final:
+            return "", []
+        self.count = 1
+        return "", [Call(0, _new_id(), self._name, text)]
+
+
+class CallList:
+    """The whole text is a JSON array of calls, readable once it is complete. One that was cut off stays text."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self.count = 0
+
+    def feed(self, text: str, *, final: bool) -> tuple[str, list[Call]]:
+        self._held += text
+        if not final:
+            return "", []
+        try:
+            written = msgspec.json.decode(self._held, type=list[_Written])
+        except msgspec.DecodeError:
+            return self._held, []
+        self.count = len(written)
+        return "", [_call(index, item) for index, item in enumerate(written)]
+
+
+def _call(index: int, written: _Written) -> Call:
+    return Call(index, _new_id(), written.name, msgspec.json.encode(written.arguments).decode())
+
+
+def _new_id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"

@@ -26,7 +26,7 @@ HEALTH_INTERVAL = 0.5
 
 @runtime_checkable
 class EmbeddingEngine(Protocol):
-    """An engine that also embeds."""
+    """An engine that embeds; its card has the kind "embeddings" where its model does."""
 
     async def embed(self, request: EmbedRequest) -> EmbedOutput: ...
 
@@ -65,8 +65,6 @@ class WorkerService:
         await self._events.serve(self._component)
         card = self.engine.card
         card.namespace, card.component = self._component.namespace, self._component.name
-        if isinstance(self.engine, EmbeddingEngine) and "embeddings" not in card.kinds:
-            card.kinds = [*card.kinds, "embeddings"]
         self._card = await publish_model(self._runtime, card)
 
     def generate(self, request: EngineRequest) -> AsyncIterator[EngineOutput]:

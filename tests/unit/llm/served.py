@@ -75,9 +75,9 @@ class Models:
 
 
 @asynccontextmanager
-async def serving(models: Models, **options: int) -> AsyncIterator[str]:
+async def serving(models: Models, registry: Registry | None = None, **options: int) -> AsyncIterator[str]:
     """The base URL of a frontend that serves these models."""
-    app = OpenAIFrontend(models, registry=Registry(), **options)
+    app = OpenAIFrontend(models, registry=registry or Registry(), **options)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listener.getsockname()[1]
     config = uvicorn.Config(app, lifespan="on", log_level="warning", ws="none", http="httptools", loop="asyncio")

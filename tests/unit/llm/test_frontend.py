@@ -17,6 +17,7 @@ from dynamo.llm.errors import Busy, GenerationFailed, NoWorkers
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.preprocessor import Preprocessor
 from dynamo.llm.tokenizer import Tokenizer
+from dynamo.runtime.metrics import Registry
 from tests.unit.llm.served import Models, ScriptedModel, serving, until
 
 TEXT = "Grüße aus Köln, 世界 🙂 and goodbye"
@@ -68,6 +69,17 @@ async def test_a_chat_answers_whole_and_streamed_alike(says: ScriptedModel) -> N
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
     assert all(c.usage is None for c in chunks[:-1])
+
+
+async def test_latencies_count_tokens_not_deltas(says: ScriptedModel) -> None:
+    registry = Registry()
+    async with serving(Models(tiny=says), registry) as url, client(url) as api:
+        answer = await api.chat.completions.create(model="tiny", messages=MESSAGES)
+    counts = {s.name: s.value for s in registry.samples() if s.name.endswith("_count")}
+    assert answer.usage is not None
+    first_delta = 2
+    assert counts["dynamo_llm_ttft_seconds_count"] == 1
+    assert counts["dynamo_llm_itl_seconds_count"] == answer.usage.completion_tokens - first_delta
 
 
 async def test_stop_strings_length_and_several_choices(says: ScriptedModel) -> None:

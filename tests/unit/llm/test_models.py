@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dynamo.llm.engines.base import ModelCard
-from dynamo.llm.errors import ModelError, UnknownModel
-from dynamo.llm.models import Catalogue
+from dynamo.llm.errors import ModelError, RequestError, UnknownModel
+from dynamo.llm.models import Catalogue, DiscoveredModels
+from dynamo.llm.openai.requests import ChatRequest
+from dynamo.llm.planning import AnyWorker, LocalPlanner
 from dynamo.llm.registration import ModelSet, ModelType, publish_model, register_llm
 from tests.unit.llm.test_dispatch import cluster
 
@@ -53,6 +56,19 @@ async def test_adapters_are_names_of_their_own(tmp_path: Path, model_path: Path)
         found = models.card("base-fr")
         assert found is not None
         assert found.name == "base"
+
+
+async def test_a_model_serves_its_kinds_alone(tmp_path: Path, model_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        runtime = await made.connect()
+        models = DiscoveredModels(runtime, lambda loaded: LocalPlanner(loaded.preprocessor, AnyWorker()))
+        await models.start()
+        await publish_model(runtime, ModelCard(name="vectors", model_path=str(model_path), kinds=["embeddings"]))
+        assert await models.catalogue.set.wait_for("vectors", 10)
+        model = await models.get("vectors")
+        chat = msgspec.convert({"model": "vectors", "messages": [{"role": "user", "content": "hi"}]}, ChatRequest)
+        with pytest.raises(RequestError, match="'vectors' serves embeddings, not chat"):
+            await model.plan(chat, "r")
 
 
 async def test_a_model_needs_its_directory(tmp_path: Path) -> None:

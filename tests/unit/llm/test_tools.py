@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from dynamo.llm.tools import ToolCallParser
+from dynamo.llm.tools import Call, CallList, ForcedCall, HermesCalls
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_calls_and_text_are_told_apart_however_the_chunks_break(size: int) -> None:
-    parser = ToolCallParser()
+    parser = HermesCalls()
     whole = f"before {CALL} between {CALL} after <tool"
     shown, calls = "", []
     for at in range(0, len(whole), size):
@@ -29,12 +29,30 @@ def test_calls_and_text_are_told_apart_however_the_chunks_break(size: int) -> No
 
 def test_what_cannot_be_read_stays_text() -> None:
     broken = "<tool_call>not json</tool_call>"
-    assert ToolCallParser().feed(broken, final=True) == (broken, [])
-    assert ToolCallParser().feed("<tool_call>{", final=True) == ("<tool_call>{", [])
+    assert HermesCalls().feed(broken, final=True) == (broken, [])
+    assert HermesCalls().feed("<tool_call>{", final=True) == ("<tool_call>{", [])
 
 
-def test_a_forced_tool_takes_the_whole_text_as_its_arguments() -> None:
-    parser = ToolCallParser("f")
-    assert parser.feed('{"x":', final=False) == ("", [])
-    text, [call] = parser.feed(" 1}", final=True)
-    assert (text, call.name, json.loads(call.arguments)) == ("", "f", {"x": 1})
+def test_a_forced_call_hands_its_arguments_on_as_they_come() -> None:
+    parser = ForcedCall("f")
+    assert parser.feed("", final=False) == ("", [])
+    pieces: list[Call] = []
+    for text, final in (('{"x":', False), ("", False), (" 1}", True)):
+        shown, found = parser.feed(text, final=final)
+        assert shown == ""
+        pieces += found
+    assert [(piece.index, piece.name) for piece in pieces] == [(0, "f"), (0, "")]
+    assert json.loads("".join(piece.arguments for piece in pieces)) == {"x": 1}
+    assert pieces[1].streamed() == {"index": 0, "function": {"arguments": " 1}"}}
+    assert ForcedCall("f").feed("", final=True)[1][0].arguments == "", "an empty answer is a call too"
+
+
+def test_a_list_of_calls_is_read_when_it_is_complete() -> None:
+    parser = CallList()
+    assert parser.feed('[{"name": "f", "arguments": {"x": 1}}, {"name"', final=False) == ("", [])
+    text, calls = parser.feed(': "g"}]', final=True)
+    assert (text, [(c.index, c.name, json.loads(c.arguments)) for c in calls]) == (
+        "",
+        [(0, "f", {"x": 1}), (1, "g", {})],
+    )
+    assert CallList().feed('[{"name": "f"', final=True) == ('[{"name": "f"', [])

@@ -23,13 +23,14 @@ ENGINES = ("mocker", "vllm", "echo")
 
 
 class WorkerOptions(msgspec.Struct, kw_only=True):
-    """`model` is a directory; `rest` are the engine's arguments."""
+    """`model` is a directory; `loras` are adapters' directories by name; `rest` are the engine's arguments."""
 
     engine: str
     model: Path
     name: str
     max_waiting: int | None
     rest: list[str]
+    loras: dict[str, Path] = {}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +49,7 @@ def read_options(argv: Sequence[str]) -> WorkerOptions:
     parser.add_argument("--model", default="")
     parser.add_argument("--served-model-name", default="")
     parser.add_argument("--max-waiting", type=int)
+    parser.add_argument("--lora-modules", default="")
     own, rest = parser.parse_known_args(list(argv))
     path = Path(own.model) if own.model else make(default_directory())
     if not path.is_dir():
@@ -58,7 +60,26 @@ def read_options(argv: Sequence[str]) -> WorkerOptions:
         name=own.served_model_name or path.resolve().name,
         max_waiting=own.max_waiting,
         rest=rest,
+        loras=read_loras(own.lora_modules),
     )
+
+
+def read_loras(text: str) -> dict[str, Path]:
+    """Adapters by name: a mapping or a list of `name=path` as `as_args` renders them, or one `name=path`.
+
+    Raises:
+        ModelError: neither of these.
+    """
+    if not text:
+        return {}
+    try:
+        given = msgspec.json.decode(text, type=dict[str, str] | list[str]) if text[0] in "{[" else [text]
+    except msgspec.DecodeError as error:
+        raise ModelError(f"lora-modules: {error}; write a mapping of names to directories") from None
+    pairs = list(given.items()) if isinstance(given, dict) else [item.partition("=")[::2] for item in given]
+    if not all(name and path for name, path in pairs):
+        raise ModelError(f"lora-modules: {text}: each adapter needs a name and a directory")
+    return {name: Path(path) for name, path in pairs}
 
 
 def make_engine(options: WorkerOptions, *, run_dir: Path | None = None) -> Engine:
@@ -70,9 +91,15 @@ def make_engine(options: WorkerOptions, *, run_dir: Path | None = None) -> Engin
     if options.engine == "vllm":
         from dynamo.llm.engines.vllm import VllmEngine
 
-        return VllmEngine(["--model", str(options.model), *options.rest], name=options.name, run_dir=run_dir)
+        argv = ["--model", str(options.model), *options.rest]
+        return VllmEngine(argv, name=options.name, run_dir=run_dir, loras=options.loras)
     tokenizer = Tokenizer(options.model)
-    card = ModelCard(name=options.name, model_path=str(options.model.resolve()), eos_token_ids=tokenizer.eos_token_ids)
+    card = ModelCard(
+        name=options.name,
+        model_path=str(options.model.resolve()),
+        eos_token_ids=tokenizer.eos_token_ids,
+        loras=list(options.loras),
+    )
     if options.engine == "echo":
         return _echo(card, options)
     return _mocker(card, options, tokenizer)

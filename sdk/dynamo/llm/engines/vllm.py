@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,12 @@ from dynamo.llm.engines.base import (
     Progress,
 )
 from dynamo.llm.engines.reaper import Reaper
+from dynamo.llm.engines.vllm_adapters import Adapters
 from dynamo.llm.engines.vllm_progress import StderrWatch
-from dynamo.llm.engines.vllm_requests import output_of, sampling_params
+from dynamo.llm.engines.vllm_requests import embedding, output_of, sampling_params
 from dynamo.llm.engines.vllm_stats import stat_logger
 from dynamo.llm.errors import ModelError
+from dynamo.llm.pipeline import EmbedOutput, EmbedRequest
 
 if TYPE_CHECKING:
     from dynamo.llm.engines.vllm_events import EventStream
@@ -46,12 +48,20 @@ SHUTDOWN_TIMEOUT = 6.0
 
 
 class VllmEngine:
-    """One vLLM engine. `run_dir` holds its sockets: a short path, made when none is given."""
+    """One vLLM engine. `run_dir` holds its sockets: a short path, made when none is given. `loras` are directories."""
 
-    def __init__(self, argv: Sequence[str], *, name: str = "", run_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        name: str = "",
+        run_dir: Path | None = None,
+        loras: Mapping[str, Path] | None = None,
+    ) -> None:
         self._argv = list(argv)
         self._name = name
         self._given_run_dir = run_dir
+        self._adapters = Adapters(loras or {})
         self._run_dir: Path | None = None
         self._llm: Any = None
         self._config: Any = None
@@ -88,6 +98,7 @@ class VllmEngine:
         try:
             # In a thread: loading takes from seconds to many minutes, and the loop must go on answering.
             await asyncio.to_thread(self._build)
+            await self._adapters.load(self._llm)
         except BaseException:
             await self.stop()
             raise
@@ -132,6 +143,9 @@ class VllmEngine:
 
         if arguments.data_parallel_size > 1:
             raise ModelError("data-parallel-size: run one worker per rank instead (ServiceArgs.workers)")
+        self._adapters.configure(arguments)
+        if arguments.runner == "pooling":
+            return  # one pass over each input: nothing is kept
         if arguments.enable_prefix_caching is None:
             arguments.enable_prefix_caching = True
         if arguments.enable_prefix_caching:
@@ -155,8 +169,14 @@ class VllmEngine:
             vocab_size=model.get_vocab_size(),
             eos_token_ids=_eos_ids(model),
             engine="vllm",
-            extra={"guided": True},
+            kinds=["embeddings"] if self._embeds else ["chat", "completions"],
+            loras=self._adapters.names,
+            extra={} if self._embeds else {"guided": True},
         )
+
+    @property
+    def _embeds(self) -> bool:
+        return bool(self._config.model_config.runner_type == "pooling")
 
     def _follow(self) -> None:
         if self._config.kv_events_config is None:
@@ -182,7 +202,10 @@ class VllmEngine:
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        self._check(request)
+        if self._embeds:
+            raise InvalidRequest("model", "this engine embeds and does not generate")
+        self._check_ids(request.token_ids)
+        adapter = self._adapters.request(request.lora)
         try:
             params = sampling_params(request, self._defaults, self.card.context_length)
         except (ValueError, TypeError) as error:
@@ -192,7 +215,7 @@ class VllmEngine:
             prompt["cache_salt"] = request.salt
         self._running += 1
         self._idle.clear()
-        stream = self._llm.generate(prompt, params, request.request_id)
+        stream = self._llm.generate(prompt, params, request.request_id, lora_request=adapter)
         try:
             first = True
             async for answer in stream:
@@ -208,8 +231,28 @@ class VllmEngine:
             if not self._running:
                 self._idle.set()
 
-    def _check(self, request: EngineRequest) -> None:
-        ids = request.token_ids
+    async def embed(self, request: EmbedRequest) -> EmbedOutput:
+        """One vector per input, all inputs at once.
+
+        Raises:
+            InvalidRequest: ids out of range, an empty or over-long input, or a number of dimensions that the model
+                does not have.
+        """
+        if not self._embeds:
+            raise InvalidRequest("model", "this engine generates and does not embed")
+        for ids in request.inputs:
+            self._check_ids(ids)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(embedding(self._llm, ids, request.dimensions, f"{request.request_id}-{number}"))
+                    for number, ids in enumerate(request.inputs)
+                ]
+        except* ValueError as errors:
+            raise InvalidRequest("input", _first_line(errors.exceptions[0])) from None
+        return EmbedOutput(embeddings=[task.result() for task in tasks])
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
         if not ids:
             raise InvalidRequest("token_ids", "the prompt is empty")
         if min(ids) < 0 or max(ids) >= self.card.vocab_size:
@@ -218,8 +261,6 @@ class VllmEngine:
             raise InvalidRequest(
                 "token_ids", f"{len(ids)} tokens leave no room in a context of {self.card.context_length}"
             )
-        if request.lora is not None:
-            raise InvalidRequest("lora", "this engine serves no LoRA adapters")
 
     def load(self) -> EngineLoad:
         return msgspec.structs.replace(self._load)

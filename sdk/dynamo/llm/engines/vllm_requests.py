@@ -53,6 +53,22 @@ def output_of(answer: Any, *, first: bool) -> EngineOutput:
     )
 
 
+async def embedding(llm: Any, token_ids: list[int], dimensions: int | None, request_id: str) -> list[float]:
+    """The vector of one input.
+
+    Raises:
+        ValueError: vLLM refuses it.
+    """
+    from vllm.inputs import TokensPrompt
+    from vllm.pooling_params import PoolingParams
+
+    params = PoolingParams(task="embed", dimensions=dimensions)
+    vector: list[float] = []
+    async for answer in llm.encode(TokensPrompt(prompt_token_ids=token_ids), params, request_id):
+        vector = answer.outputs.data.tolist()
+    return vector
+
+
 def _logprobs(ids: list[int], positions: Any) -> list[TokenLogprob]:
     """vLLM gives per position the alternatives by id, with the chosen one among them."""
     result = []

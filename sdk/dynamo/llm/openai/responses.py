@@ -91,13 +91,14 @@ class TextCompletion(msgspec.Struct, kw_only=True):
 
 
 class Model(msgspec.Struct, kw_only=True):
-    """`max_model_len` (tokens) is vLLM's addition that clients have come to read."""
+    """`max_model_len` (tokens) and `parent`, an adapter's model, are vLLM's additions that clients read."""
 
     id: str
     object: str = "model"
     created: int
     owned_by: str = "dynamod"
     max_model_len: int | None = None
+    parent: str | None = None
 
 
 class ModelList(msgspec.Struct, kw_only=True):

@@ -43,6 +43,19 @@ def test_a_wrong_option_is_one_clear_line(model_path: Path, argv: tuple[str, ...
         make_engine(read_options(options(model_path, *argv)))
 
 
+@pytest.mark.parametrize("text", ['{"fr": "/l/fr", "de": "/l/de"}', '["fr=/l/fr", "de=/l/de"]'])
+def test_adapters_are_named_in_the_configuration(model_path: Path, text: str) -> None:
+    found = read_options(options(model_path, "--lora-modules", text))
+    assert found.loras == {"fr": Path("/l/fr"), "de": Path("/l/de")}
+    assert make_engine(found).card.loras == ["fr", "de"]
+
+
+@pytest.mark.parametrize("text", ['{"fr": 5}', "fr", "=/l/fr", "[1]"])
+def test_an_adapter_needs_a_name_and_a_directory(model_path: Path, text: str) -> None:
+    with pytest.raises(ModelError, match="lora-modules: "):
+        read_options(options(model_path, "--lora-modules", text))
+
+
 def test_a_missing_model_directory_is_named() -> None:
     with pytest.raises(ModelError, match="/nowhere: no such model directory"):
         read_options(["--model", "/nowhere"])
