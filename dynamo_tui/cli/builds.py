@@ -146,6 +146,7 @@ def submission(session: Session, source: Source) -> GraphSubmit:
         project=session.project,
         driver=source.driver,
         envs=source.envs,
+        kubernetes=source.kubernetes,
     )
 
 

@@ -39,7 +39,7 @@ REPLICAS: tuple[Column[Replica], ...] = (
     Column("SERVICE", lambda r: r.service),
     Column("STATE", lambda r: r.state.value),
     Column("REASON", lambda r: r.reason.value),
-    Column("PID", lambda r: r.pid or r.container),
+    Column("PID", lambda r: r.pid or (r.container and r.container[:12])),
     Column("RESTARTS", lambda r: r.restarts),
     Column("GPUS", lambda r: _gpus(r)),
     Column("AGE", lambda r: quantities.age(r.started_at or r.created_at)),

@@ -65,6 +65,32 @@ def kubernetes_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_options
 
 
+def placement_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, and which cluster, for commands that leave the rest to the daemon; the source has them then.
+
+    The daemon may have been started elsewhere: a `KUBECONFIG` of ours is told to it, unless there is no cluster in
+    the request at all.
+    """
+
+    @functools.wraps(function)
+    def with_placement(*args: Any, **params: Any) -> Any:
+        said = {name: params.pop(name) for name in _NAMES if name in params}
+        there = {name: params.pop(name) for name in ("kubeconfig", "context", "reach")}
+        options = _together({"project": None, **said} | there)
+        if params.pop("force_fields"):
+            options["force"] = True
+        on_cluster = "kubernetes" in (params.get("driver"), params.get("place"))
+        if on_cluster and "kubeconfig" not in options and (given := os.environ.get("KUBECONFIG")):
+            options["kubeconfig"] = str(Path(given).absolute())
+        return function(*args, kubernetes=options, **params)
+
+    for decorate in reversed(
+        (*(o for name, o in zip(_NAMES, _OPTIONS, strict=True) if name != "project"), *_PLACEMENT)
+    ):
+        with_placement = decorate(with_placement)
+    return with_placement
+
+
 def asked_of(source: targets.Source, kubernetes: dict[str, Any]) -> dict[str, Any]:
     """The spec and the options, as the programs of the Kubernetes driver read them. Raises `UserError` as `export`."""
     named = {} if source.name is None else {"graph": source.name}
@@ -210,6 +236,20 @@ _OPTIONS = (
         type=click.Path(dir_okay=False, exists=True),
         help="All options of docs/kubernetes.md, YAML; the command line wins.",
     ),
+)
+_PLACEMENT = (
+    click.option(
+        "--kubeconfig",
+        type=click.Path(dir_okay=False, exists=True, resolve_path=True),
+        help="The kubeconfig, on the daemon's machine.  [default: $KUBECONFIG, else ~/.kube/config]",
+    ),
+    click.option("--kube-context", "context", metavar="NAME", help="Its context; the current one by default."),
+    click.option(
+        "--reach",
+        type=click.Choice(["auto", "direct", "tunnel"]),
+        help="How the daemon reaches pods: at their address, or through the API server.  [default: auto]",
+    ),
+    click.option("--force-fields", is_flag=True, help="Take over fields of objects that somebody else manages."),
 )
 _NAMES = (
     "image",

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,18 @@ class Source:
     overrides: tuple[str, ...]
     name: str | None = None
     driver: DriverName = "process"
+    kubernetes: dict[str, Any] = field(default_factory=dict)
 
     def submission(self, project: str) -> GraphSubmit:
         """What is submitted. Raises `UserError` as `spec` does."""
-        return GraphSubmit(spec=self.spec(), name=self.name, project=project, driver=self.driver, envs=self.envs)
+        return GraphSubmit(
+            spec=self.spec(),
+            name=self.name,
+            project=project,
+            driver=self.driver,
+            envs=self.envs,
+            kubernetes=self.kubernetes,
+        )
 
     def spec(self) -> GraphSpec:
         """Derive the spec in the graph's own interpreter; its code is never imported here.
@@ -196,12 +204,16 @@ _CODE_OPTIONS = (
     ),
 )
 _NAME = click.option("--name", metavar="NAME", help="The graph's name; the module's by default.")
+DRIVERS: dict[str, DriverName] = {"local": "process", "docker": "docker", "kubernetes": "kubernetes"}
+"""What a place is called on the command line, and what runs replicas there."""
 _DRIVER = click.option(
     "--driver",
-    type=click.Choice(["process", "docker", "kubernetes"]),
+    "--target",
+    type=click.Choice(["process", *DRIVERS]),
     default="process",
     show_default=True,
-    help="What runs the replicas.",
+    callback=lambda _context, _parameter, value: DRIVERS.get(value, value),
+    help="What runs the replicas; `local` is another word for processes.",
 )
 
 

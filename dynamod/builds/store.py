@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from dynamo.sdk.spec import GraphSpec
 from dynamod.core.errors import Conflict, DiskFull, EngineError, Invalid, NotFound, StoreError
 from dynamod.core.records import BuildRecord
 from dynamod.schema.builds import Build
@@ -124,6 +125,15 @@ class BuildStore:
             except (EngineError, OSError) as error:
                 log.warning("the build in %s is left alone: %s", kept.path, error)
 
+    async def spec(self, reference: str) -> GraphSpec:
+        """A build's graph, without making it ready to run.
+
+        Raises:
+            NotFound, BadArchive.
+        """
+        record = await self._find(reference)
+        return await asyncio.to_thread(self._spec, self.layout.archive(record.digest, record.name, record.version))
+
     async def prepare(self, reference: str, *, actor: str) -> Prepared:
         """Make a build ready to run: unpacked, with its environment. Tells of every step by an event.
 
@@ -164,6 +174,11 @@ class BuildStore:
             yield
         finally:
             self._pinned[digest] -= 1
+
+    def _spec(self, path: Path) -> GraphSpec:
+        from dynamod.builds.archive import Archive
+
+        return Archive.open(path).spec
 
     def _inspect(self, path: Path, expected: str | None) -> Build:
         from dynamod.builds.archive import Archive

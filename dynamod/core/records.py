@@ -6,6 +6,7 @@ Times are seconds since the epoch. The wire model (`dynamod.schema`) is made fro
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -43,7 +44,7 @@ class Doom(msgspec.Struct, frozen=True):
 
 
 class RevisionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """`envs` are those given with the submission, on top of the spec's."""
+    """`envs` are those given with the submission, on top of the spec's; `kubernetes` that driver's options."""
 
     graph_id: str
     number: int
@@ -51,6 +52,7 @@ class RevisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     spec: GraphSpec
     envs: dict[str, str] = {}
     build: str | None = None
+    kubernetes: dict[str, Any] = {}
     cause: str = ""
     created_at: float
 

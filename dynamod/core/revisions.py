@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -55,6 +55,7 @@ def _by_name(revision: RevisionRecord) -> dict[str, Any]:
         service["config"] = {k: v for k, v in service["config"].items() if given.get(k, _ABSENT) != v}
     plain["envs"] = {**revision.spec.envs, **revision.envs}
     plain["build"] = revision.build
+    plain["kubernetes"] = revision.kubernetes
     return plain
 
 
@@ -69,8 +70,11 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[FieldChange]:
         )
 
 
-def submitted_digest(spec: GraphSpec, envs: dict[str, str], build: str | None) -> str:
+def submitted_digest(
+    spec: GraphSpec, envs: dict[str, str], build: str | None, kubernetes: Mapping[str, Any] | None = None
+) -> str:
     """The identity of a submission: the spec's own digest when it came alone."""
-    if not envs and build is None:
+    if not envs and build is None and not kubernetes:
         return spec.digest()
-    return hashlib.sha256(msgspec.json.encode([spec, envs, build], order="deterministic")).hexdigest()
+    parts = [spec, envs, build, *([kubernetes] if kubernetes else [])]
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()

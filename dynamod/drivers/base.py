@@ -1,10 +1,18 @@
-"""What the engine asks of a driver: observe, and a handful of atomic operations on one replica."""
+"""What the engine asks of a driver.
+
+Of a `Driver`: observe, and a handful of atomic operations on one replica. Of a `GraphDriver`, behind which something
+else starts, places and restarts replicas: that a graph be there as wanted, and a picture of it whenever it changes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from dynamo.sdk.spec import GraphSpec
+from dynamod.core.delegation import Trouble
+from dynamod.schema.graphs import PlanOperation, Replica
 
 
 @dataclass(frozen=True)
@@ -141,3 +149,93 @@ class NeedsBackend(Protocol):
             Unavailable: it is not; says what to do.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a graph driver is to bring about: `counts` replicas of each service of `spec`.
+
+    `options` are the driver's own, as `place` has completed them. `running` false takes every replica away and leaves
+    the rest.
+    """
+
+    project: str
+    graph: str
+    revision: int
+    spec: GraphSpec
+    envs: Mapping[str, str]
+    build: str | None
+    options: Mapping[str, Any]
+    counts: Mapping[str, int]
+    running: bool = True
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A graph as its backend has it. `settled`: every service has its replicas, ready, and of what was applied last.
+
+    `leaving` are the ids of replicas that end, or will not be started again.
+    `astray` says what is not as it was brought (empty where all is), `hindrance` what keeps the backend from having
+    replicas at all, `overdue` that it has given up waiting for them.
+    """
+
+    replicas: tuple[Replica, ...] = ()
+    leaving: frozenset[str] = frozenset()
+    settled: bool = False
+    astray: str = ""
+    hindrance: Trouble | None = None
+    overdue: bool = False
+
+
+class GraphDriver(Protocol):
+    """Every method raises `EngineError`s: `Unavailable` where the backend is out of reach."""
+
+    name: str
+
+    async def place(self, wanted: Wanted, before: Mapping[str, Any] | None) -> Wanted:
+        """Check that the graph can be brought there; with everything filled in that says where, and how many.
+
+        `before` are the options of its last revision: it stays where it is.
+
+        Raises:
+            Invalid: the options are wrong, or contradict the spec.
+            Conflict: it is somewhere else.
+        """
+        ...
+
+    async def preview(self, wanted: Wanted, *, away: bool = False) -> Preview:
+        """What `bring`, or `take_away`, would change. Changes nothing."""
+        ...
+
+    async def bring(self, wanted: Wanted) -> int:
+        """Make the backend want this; how much was written. Where nothing differs, nothing is."""
+        ...
+
+    async def follow(self, wanted: Callable[[], Wanted], tell: Callable[[Picture], None]) -> None:
+        """Tell of the graph at once and at every change, and keep its logs, until cancelled."""
+        ...
+
+    async def restart(self, wanted: Wanted, service: str | None, replica: str | None) -> None:
+        """Have replicas replaced, as the backend does it."""
+        ...
+
+    async def take_away(self, wanted: Wanted) -> bool:
+        """Delete everything of the graph; False while something of it is still there."""
+        ...
+
+    async def forget(self, replica_id: str) -> None:
+        """Delete what is stored here of a replica, logs included."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the backend. What runs there is left as it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preview:
+    """`text` is what the backend would be told, for people; `notes` what of the graph it has no word for."""
+
+    operations: tuple[PlanOperation, ...]
+    notes: tuple[str, ...]
+    text: str

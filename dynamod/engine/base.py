@@ -9,13 +9,14 @@ from dynamod.core.errors import NotFound, Unavailable
 from dynamod.core.records import GraphRecord
 from dynamod.engine.actor import GraphActor
 from dynamod.engine.core import Core
+from dynamod.engine.delegated import DelegatedActor
 from dynamod.schema.graphs import Graph
 
 
 class EngineBase(ABC):
     def __init__(self) -> None:
         self._core: Core | None = None
-        self._actors: dict[str, GraphActor] = {}
+        self._actors: dict[str, GraphActor | DelegatedActor] = {}
         self._stopping = False
         self._creation = asyncio.Lock()
 
@@ -40,7 +41,7 @@ class EngineBase(ABC):
             raise Unavailable("the engine is stopping")
         return self.core
 
-    def _actor(self, record: GraphRecord) -> GraphActor:
+    def _actor(self, record: GraphRecord) -> GraphActor | DelegatedActor:
         actor = self._actors.get(record.id)
         if actor is None:
             raise NotFound("graph", record.name)

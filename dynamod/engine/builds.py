@@ -65,11 +65,17 @@ class Builds(EngineBase):
         builds = self.core.builds
         build = await builds.find(request.build)
         with builds.pinned(build.digest):
+            if request.driver != "process" and request.settings in (None, BuildSettings()):
+                yield Submission.of(request, await builds.spec(build.tag), build.digest)
+                return  # an image has an interpreter and packages of its own
             prepared = await builds.prepare(build.tag, actor=actor)
             spec = prepared.archive.spec
             if request.settings is not None and request.settings != BuildSettings():
                 from dynamod.builds.configure import configured
 
                 spec = await asyncio.to_thread(configured, prepared, request.settings)
-            spec = replace(spec, interpreter=str(prepared.interpreter), working_dir=str(prepared.sources))
+            if request.driver == "process":
+                spec = replace(spec, interpreter=str(prepared.interpreter), working_dir=str(prepared.sources))
+            else:
+                spec = replace(spec, interpreter="", working_dir="")
             yield Submission.of(request, spec, build.digest)

@@ -6,6 +6,8 @@ version as the caller saw it; a command on another version raises PreconditionFa
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_fields
+
 from msgspec.structs import replace
 
 from dynamod.core import transitions
@@ -16,6 +18,7 @@ from dynamod.core.records import Goal, GraphRecord, RevisionRecord
 from dynamod.core.revisions import submitted_digest
 from dynamod.drivers.base import NeedsBackend
 from dynamod.engine.builds import Builds
+from dynamod.engine.delegated import DelegatedActor, wanted_of
 from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
 from dynamod.engine.turn import Turn
 from dynamod.schema.graphs import (
@@ -57,7 +60,7 @@ class Commands(Builds):
             record = self._matching(project, graph, if_match)
             spec = core.memory.target(record).spec
             scale = scaled(record, spec, service, replicas)
-            await self._check_gpus(record.id, core.memory.target(record), scale)
+            await self._check_gpus(record, core.memory.target(record), scale)
             turn = Turn(core.memory, record.id, core.now(), actor)
             if scale != record.scale:
                 turn.put_graph(replace(record, scale=scale))
@@ -111,7 +114,7 @@ class Commands(Builds):
             known = core.memory.revisions[record.id]
             now = known[record.revision]
             chosen = brought_back(record, known, request.to)
-            await self._check_gpus(record.id, chosen, record.scale)
+            await self._check_gpus(record, chosen, record.scale)
             if chosen.digest != now.digest:
                 turn = Turn(core.memory, record.id, core.now(), actor)
                 number = max(known) + 1
@@ -126,7 +129,7 @@ class Commands(Builds):
     async def _submit(self, request: Submission, actor: str) -> tuple[Graph, bool]:
         core = self._open_for_change()
         name = check(request)
-        await self._check_driver(request)
+        request = await self._placed(request, name)
         while True:
             async with self._creation:  # of two who create the same graph at once, the second finds it
                 known = core.memory.find(request.project, name)
@@ -144,7 +147,7 @@ class Commands(Builds):
         core = self.core
         record = new_graph(request, name, core.now())
         revision = revision_of(request, record.id, 1, "submitted", core.now())
-        await self._check_gpus(record.id, revision, {})
+        await self._check_gpus(record, revision, {})
         turn = Turn(core.memory, record.id, core.now(), actor)
         turn.create_graph(record)
         turn.put_revision(revision)
@@ -157,7 +160,7 @@ class Commands(Builds):
         core = self.core
         self._check_revisable(graph, request)
         now = core.memory.target(graph)
-        digest = submitted_digest(request.spec, request.envs, request.build)
+        digest = submitted_digest(request.spec, request.envs, request.build, request.kubernetes)
         if digest == now.digest and graph.goal is Goal.RUN:
             return False
         turn = Turn(core.memory, graph.id, core.now(), actor)
@@ -165,7 +168,7 @@ class Commands(Builds):
             number = max(core.memory.revisions[graph.id]) + 1
             revision = revision_of(request, graph.id, number, "submitted", turn.now)
             scale = kept_scale(graph, now, revision)
-            await self._check_gpus(graph.id, revision, scale)
+            await self._check_gpus(graph, revision, scale)
             turn.put_revision(revision)
             graph = replace(graph, revision=number, scale=scale)
         turn.put_graph(replace(graph, goal=Goal.RUN, stop_timeout=None))
@@ -202,6 +205,14 @@ class Commands(Builds):
                 now=turn.now,
                 timeout=timeout,
             )
+            there = self._actor(record)
+            if isinstance(there, DelegatedActor):
+                await there.restart(service, replica)
+                reason = Reason.DRAINING if drain else Reason.RESTART_REQUESTED
+                turn.note(
+                    Action.GRAPH_UPDATED, reason, f"replaced: {replica or service or 'all replicas'}", service=service
+                )
+                chosen = []
             for one, doom in chosen:
                 turn.put_replica(transitions.doomed(one, doom, turn.now))
             await turn.commit(core.store, core.feed)
@@ -227,8 +238,9 @@ class Commands(Builds):
             turn = Turn(core.memory, record.id, core.now(), actor)
             if goal is Goal.RUN:
                 if record.goal is not Goal.RUN:
-                    await self._check_gpus(record.id, core.memory.target(record), record.scale)
-                for replica in core.memory.of_graph(record.id):
+                    await self._check_gpus(record, core.memory.target(record), record.scale)
+                mine = [] if record.driver in core.graph_drivers else core.memory.of_graph(record.id)
+                for replica in mine:
                     if replica.state in (ReplicaState.FAILED, ReplicaState.EXITED) and replica.doom is None:
                         turn.put_replica(transitions.revived(replica, reason, replica.revision, turn.now))
             if (record.goal, record.stop_timeout) != (goal, timeout):
@@ -248,15 +260,29 @@ class Commands(Builds):
         self._actor(record).wake()
         return self._view(record)
 
-    async def _check_driver(self, request: Submission) -> None:
-        drivers = self.core.drivers
-        if request.driver not in drivers:
+    async def _placed(self, request: Submission, name: str) -> Submission:
+        """The submission once its driver has said that it can be run; one of a cluster says where.
+
+        Raises:
+            Invalid, Conflict, Unavailable: it cannot.
+        """
+        core = self.core
+        if (delegate := core.graph_drivers.get(request.driver)) is not None:
+            known = core.memory.find(request.project, name)
+            graph = known or new_graph(request, name, core.now())
+            self._check_revisable(graph, request)
+            before = core.memory.target(known).kubernetes if known is not None else None
+            wanted = wanted_of(graph, revision_of(request, graph.id, graph.revision, "checked", core.now()))
+            placed = await delegate.place(wanted, before)
+            return replace_fields(request, spec=placed.spec, kubernetes=placed.options)
+        if request.driver not in core.drivers:
             raise Invalid(
-                f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(drivers)}"
+                f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(core.drivers)}"
             )
-        driver = drivers[request.driver]
+        driver = core.drivers[request.driver]
         if isinstance(driver, NeedsBackend):
             await driver.check()
+        return request
 
     def _check_revisable(self, graph: GraphRecord, request: Submission) -> None:
         if graph.goal is Goal.REMOVE:
@@ -266,11 +292,11 @@ class Commands(Builds):
                 f"graph {graph.name!r} runs on driver {graph.driver!r}", remedy="remove it first, or use another name"
             )
 
-    async def _check_gpus(self, graph_id: str, revision: RevisionRecord, scale: dict[str, int]) -> None:
+    async def _check_gpus(self, graph: GraphRecord, revision: RevisionRecord, scale: dict[str, int]) -> None:
         """Too few GPUs is an error that says what is missing, never a warning."""
         core = self.core
-        if not core.options.allocate_gpus:
-            return
+        if not core.options.allocate_gpus or graph.driver in core.graph_drivers:
+            return  # a cluster has devices of its own, and tells by itself when they do not suffice
         wanted = [
             service.resources.gpu
             for service in revision.spec.services
@@ -280,7 +306,7 @@ class Commands(Builds):
         if not wanted:
             return
         devices = await core.gpus.known()
-        own = {replica.id for replica in core.memory.of_graph(graph_id)}
+        own = {replica.id for replica in core.memory.of_graph(graph.id)}
         others = [claim for claim in core.gpus.claimed() if claim.holder not in own]
         refused = shortage(devices, others, wanted)
         if refused is not None:

@@ -16,14 +16,15 @@ from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from dynamod.builds.store import BuildStore
 from dynamod.core.errors import StoreError, Unavailable
 from dynamod.core.records import Goal, GraphRecord
-from dynamod.drivers.base import Ended
+from dynamod.drivers.base import Ended, GraphDriver
 from dynamod.drivers.cgroups import open_cgroups
 from dynamod.drivers.docker import DockerDriver
 from dynamod.drivers.environment import Surroundings
 from dynamod.drivers.process import ProcessDriver
 from dynamod.engine.actor import GraphActor
 from dynamod.engine.clock import SteadyClock
-from dynamod.engine.core import Core
+from dynamod.engine.core import Core, OnDemand
+from dynamod.engine.delegated import DelegatedActor
 from dynamod.engine.explain import Explanations
 from dynamod.engine.feed import Feed
 from dynamod.engine.gpus import GpuLedger
@@ -93,6 +94,7 @@ class Engine(Planning, Queries, Explanations):
         )
         if not self.options.ephemeral:  # what a `serve` starts ends with it, which containers would not
             self._core.drivers["docker"] = DockerDriver(self.where, self._ended)
+            self._core.graph_drivers = OnDemand({"kubernetes": self._kubernetes})
         tidy_sockets(self.where, self._core.memory.replicas)
         await self._tell(Action.DAEMON_STARTED)
         if self.options.allocate_gpus:
@@ -122,6 +124,7 @@ class Engine(Planning, Queries, Explanations):
             watch.close()
         for driver in core.drivers.values():
             await driver.close()
+        await core.graph_drivers.close()
         if self._mirror is not None:
             await self._mirror.close()
         await core.discovery.stop()
@@ -184,6 +187,11 @@ class Engine(Planning, Queries, Explanations):
 
     def _adopt_graph(self, record: GraphRecord) -> None:
         """Give a graph its actor, and find out what its replicas have been doing."""
+        if record.driver in self.core.graph_drivers:
+            delegated = DelegatedActor(self.core, record.id, self._graph_gone)
+            self._actors[record.id] = delegated
+            self._tasks.start(delegated.run(), f"graph {record.name}")
+            return
         actor = GraphActor(self.core, record.id, self._graph_gone)
         self._actors[record.id] = actor
         watch = StatusWatch(actor, self.scope(record.project, record.name))
@@ -193,6 +201,15 @@ class Engine(Planning, Queries, Explanations):
     async def _drive(self, actor: GraphActor, watch: StatusWatch) -> None:
         await recover(actor, watch)
         await actor.run()
+
+    def _kubernetes(self) -> GraphDriver:
+        from dynamod.drivers.kubernetes.driver import KubernetesDriver
+
+        return KubernetesDriver(self.where, self.core.discovery.store, self._image_of)
+
+    async def _image_of(self, build: str) -> str:
+        """What `containerize` calls the image of a build."""
+        return (await self.core.builds.find(build)).tag
 
     def _wake_all(self) -> None:
         for actor in self._actors.values():
@@ -208,7 +225,7 @@ class Engine(Planning, Queries, Explanations):
         if record is not None and record.gpus:
             self.core.gpus.look_again()
         actor = self._actors.get(record.graph_id) if record is not None else None
-        if actor is not None:
+        if isinstance(actor, GraphActor):
             actor.ended(replica_id, ended)
 
     async def _stop_graphs(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,9 @@ from dynamod.core.preview import preview
 from dynamod.core.records import Goal, GraphRecord, RevisionRecord
 from dynamod.core.revisions import changes
 from dynamod.core.steps import World
+from dynamod.drivers.base import Preview
 from dynamod.engine.commands import Commands
+from dynamod.engine.delegated import wanted_of
 from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
 from dynamod.schema.graphs import (
     DrainRequest,
@@ -25,11 +27,13 @@ from dynamod.schema.graphs import (
     GraphChange,
     GraphSubmit,
     Plan,
+    PlanOperation,
     RestartRequest,
     RollbackRequest,
     StopRequest,
     Strategy,
 )
+from dynamod.schema.states import OperationKind
 from dynamod.store import tables
 from dynamod.store.changes import Transaction
 from dynamod.store.queries import plan_row
@@ -62,7 +66,7 @@ class Planning(Commands):
     async def _plan(self, request: Submission) -> Plan:
         core = self._open_for_change()
         name = check(request)
-        await self._check_driver(request)
+        request = await self._placed(request, name)
         known = core.memory.find(request.project, name)
         graph = known or new_graph(request, name, core.now())
         self._check_revisable(graph, request)
@@ -73,10 +77,21 @@ class Planning(Commands):
         same = before is not None and before.digest == revision.digest
         if not same:
             scale = kept_scale(graph, before, revision)
-            await self._check_gpus(graph.id, revision, scale)
+            await self._check_gpus(graph, revision, scale)
             revisions[number] = revision
             graph = replace(graph, revision=number, scale=scale)
-        operations, strategy, notes = preview(self._world(replace(graph, goal=Goal.RUN), revisions), core.now())
+        wanted = replace(graph, goal=Goal.RUN)
+        told: Preview | None = None
+        strategy: Strategy
+        if graph.driver in core.graph_drivers:
+            told = await self._told(wanted, revisions[graph.revision])
+            operations, strategy, notes = (
+                list(told.operations),
+                "apply" if told.operations else "none",
+                list(told.notes),
+            )
+        else:
+            operations, strategy, notes = preview(self._world(wanted, revisions), core.now())
         return Plan(
             id=_plan_id(),
             graph=name,
@@ -86,6 +101,7 @@ class Planning(Commands):
             operations=operations,
             notes=notes,
             strategy=strategy,
+            manifests=told.text if told is not None else "",
         )
 
     async def plan_change(self, change: GraphChange) -> Plan:
@@ -99,8 +115,17 @@ class Planning(Commands):
         told = foretell(self._world(graph, core.memory.revisions[graph.id]), change, core.now())
         after = told.world
         if change.action in _MAY_NEED_GPUS:
-            await self._check_gpus(graph.id, after.target, after.graph.scale)
-        operations, strategy, notes = preview(after, core.now(), told.first)
+            await self._check_gpus(graph, after.target, after.graph.scale)
+        strategy: Strategy
+        if graph.driver in core.graph_drivers:
+            there = await self._told(after.graph, after.target)
+            operations, strategy, notes = (
+                [*there.operations, *_replacements(change, after.target)],
+                "apply",
+                list(there.notes),
+            )
+        else:
+            operations, strategy, notes = preview(after, core.now(), told.first)
         plan = Plan(
             id=_plan_id(),
             graph=graph.name,
@@ -113,6 +138,11 @@ class Planning(Commands):
         )
         await self._keep(plan, {"change": msgspec.to_builtins(change)})
         return plan
+
+    async def _told(self, graph: GraphRecord, revision: RevisionRecord) -> Preview:
+        """What a backend that schedules by itself would be told."""
+        driver = self.core.graph_drivers[graph.driver]
+        return await driver.preview(wanted_of(graph, revision), away=graph.goal is Goal.REMOVE)
 
     def _world(self, graph: GraphRecord, revisions: Mapping[int, RevisionRecord]) -> World:
         core = self.core
@@ -200,6 +230,18 @@ class Planning(Commands):
             msgspec.convert(asked["change"], GraphChange) if "change" in asked else msgspec.convert(asked, GraphSubmit)
         )
         return msgspec.convert(row["body"], Plan), request
+
+
+def _replacements(change: GraphChange, target: RevisionRecord) -> Iterator[PlanOperation]:
+    """What a restart or a drain means to a backend that replaces replicas by itself."""
+    if change.action not in ("restart", "drain"):
+        return
+    for name in target.spec.service_names():
+        if change.replica is None and change.service in (None, name):
+            yield PlanOperation(kind=OperationKind.DRAIN, service=name, cause="its replicas are replaced by fresh ones")
+    if change.replica is not None:
+        cause = "it is replaced by a fresh one"
+        yield PlanOperation(kind=OperationKind.DRAIN, service="", replica=change.replica, cause=cause)
 
 
 def _plan_id() -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dynamo.sdk.spec import GraphSpec, ServiceSpec, SpecError, checked
 from dynamod.core.errors import Invalid
@@ -21,7 +23,10 @@ _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
 
 @dataclass(frozen=True)
 class Submission:
-    """A GraphSubmit whose spec can be run here. `build` is the digest of the build that it comes from."""
+    """A GraphSubmit whose spec can be run here. `build` is the digest of the build that it comes from.
+
+    `kubernetes` are the options of that driver.
+    """
 
     spec: GraphSpec
     name: str | None
@@ -29,10 +34,11 @@ class Submission:
     driver: DriverName
     build: str | None
     envs: dict[str, str]
+    kubernetes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: GraphSubmit, spec: GraphSpec, build: str | None) -> Submission:
-        return cls(spec, request.name, request.project, request.driver, build, request.envs)
+        return cls(spec, request.name, request.project, request.driver, build, request.envs, request.kubernetes)
 
 
 def checked_name(name: str, field: str) -> str:
@@ -68,6 +74,10 @@ def check(request: Submission) -> str:
             raise Invalid(f"{variable!r} cannot be an environment variable", field="envs")
     for service in request.spec.services:
         _check_probes(service)
+    if request.kubernetes and request.driver != "kubernetes":
+        raise Invalid(
+            f"the driver {request.driver!r} takes no options of a cluster", field="kubernetes", remedy="leave them out"
+        )
     if request.driver == "process":
         _check_local(request)
     elif request.driver == "docker":
@@ -146,10 +156,11 @@ def revision_of(request: Submission, graph_id: str, number: int, cause: str, now
     return RevisionRecord(
         graph_id=graph_id,
         number=number,
-        digest=submitted_digest(request.spec, request.envs, request.build),
+        digest=submitted_digest(request.spec, request.envs, request.build, request.kubernetes),
         spec=request.spec,
         envs=request.envs,
         build=request.build,
+        kubernetes=dict(request.kubernetes),
         cause=cause,
         created_at=now,
     )

@@ -44,6 +44,8 @@ class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Either `spec` says what to run, or `build` does: the tag or digest of a build that the daemon keeps, with
     `settings` on top of its own configuration. The revision then records the build's digest.
+
+    `kubernetes` goes with that driver alone: the options of docs/kubernetes.md, and `kubeconfig`, `context`, `reach`.
     """
 
     spec: GraphSpec | None = None
@@ -53,6 +55,7 @@ class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     build: str | None = None
     settings: BuildSettings | None = None
     envs: dict[str, str] = {}
+    kubernetes: dict[str, Any] = {}
 
 
 class ScaleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,13 +249,14 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     change: GraphChange | None = None
 
 
-Strategy = Literal["none", "create", "surge", "stop_then_start", "scale", "restart", "drain", "stop", "start"]
+Strategy = Literal["none", "create", "surge", "stop_then_start", "scale", "restart", "drain", "stop", "start", "apply"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What would be done, and the fingerprint of the state it was made from.
 
-    `apply` refuses a plan whose `basis` is no longer the state of the world.
+    `apply` refuses a plan whose `basis` is no longer the state of the world. `manifests` are what a cluster is to
+    have, YAML; the notes of such a plan say what the graph asks for and a cluster has no word for.
     """
 
     id: str
@@ -263,6 +267,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     operations: list[PlanOperation]
     notes: list[str] = []
     strategy: Strategy = "none"
+    manifests: str = ""
 
     @property
     def is_empty(self) -> bool:

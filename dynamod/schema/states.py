@@ -125,5 +125,6 @@ class OperationKind(StrEnum):
     STOP = "stop"
     KILL = "kill"
     REMOVE = "remove"
+    APPLY = "apply"  # an object of a cluster gets other values
     WAIT = "wait"  # nothing can be done yet; the cause says what for
     KEEP = "keep"

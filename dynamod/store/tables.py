@@ -116,6 +116,7 @@ revisions = Table(
     Column("build", String(200)),
     Column("cause", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("kubernetes", Json(dict[str, Any]), nullable=False, server_default="{}"),
 )
 
 replicas = Table(

@@ -45,7 +45,17 @@ def test_hello_world_is_built_once_and_runs_elsewhere(home: Home) -> None:
     assert [one["tag"] for one in home.json("builds", "ls")] == ["hello:1"]
 
 
-def test_a_driver_that_is_not_there_is_one_line(home: Home) -> None:
+def test_a_cluster_that_is_not_there_is_one_line(home: Home) -> None:
     home.run("build", "hello_world:Frontend", "-t", "hello:1", cwd=project(home))
-    refused = home.run("deploy", "hello:1", "--target", "kubernetes", code=2)
-    assert "there is no driver 'kubernetes'" in refused.stderr
+    none = home.run("deploy", "hello:1", "--target", "kubernetes", code=None)
+    assert none.returncode != 0
+    assert "the kubeconfig cannot be used" in none.stderr
+    file = home.path / "kubeconfig"
+    user, cluster = {"name": "u", "user": {"token": "t"}}, {"server": "http://127.0.0.1:9"}
+    context = {"name": "c", "context": {"cluster": "k", "user": "u"}}
+    known = {"clusters": [{"name": "k", "cluster": cluster}], "users": [user], "contexts": [context]}
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "c", **known}))
+    away = home.run("deploy", "hello:1", "--target", "kubernetes", "--kubeconfig", str(file), code=None)
+    assert away.returncode != 0
+    assert "the cluster at http://127.0.0.1:9 does not answer" in away.stderr
+    assert home.json("graphs") == []

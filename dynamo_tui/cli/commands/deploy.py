@@ -12,6 +12,7 @@ import click
 
 from dynamo_tui.cli import builds, columns, lookup, targets
 from dynamo_tui.cli.exits import CliError, ExitCode
+from dynamo_tui.cli.kubernetes import placement_options
 from dynamo_tui.cli.output import print_one, print_rows
 from dynamo_tui.cli.quantities import Duration
 from dynamo_tui.cli.session import Session, SessionCommand, complete_graphs, say
@@ -19,9 +20,7 @@ from dynamo_tui.cli.waiting import service_lines, settle, shown_progress, wait_f
 from dynamo_tui.client import calls
 from dynamo_tui.client.errors import NotFound
 from dynamod.schema.builds import BuildOptions
-from dynamod.schema.graphs import DriverName, Graph
-
-_DRIVERS: dict[str, DriverName] = {"local": "process", "docker": "docker", "kubernetes": "kubernetes"}
+from dynamod.schema.graphs import Graph
 
 
 class _Exists(CliError):
@@ -34,7 +33,7 @@ _OPTIONS = (
     click.option(
         "--target",
         "place",
-        type=click.Choice(list(_DRIVERS)),
+        type=click.Choice(list(targets.DRIVERS)),
         default="local",
         show_default=True,
         help="Where it runs: processes here, containers, or pods.",
@@ -47,9 +46,10 @@ _OPTIONS = (
 
 
 def _deploy_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    @placement_options
     @functools.wraps(function)
-    def with_place(*args: Any, source: targets.Source, place: str, **params: Any) -> Any:
-        return function(*args, source=replace(source, driver=_DRIVERS[place]), **params)
+    def with_place(*args: Any, source: targets.Source, place: str, kubernetes: dict[str, Any], **params: Any) -> Any:
+        return function(*args, source=replace(source, driver=targets.DRIVERS[place], kubernetes=kubernetes), **params)
 
     for decorate in reversed(_OPTIONS):
         with_place = decorate(with_place)

@@ -10,6 +10,7 @@ import msgspec
 
 from dynamo_tui.cli import builds, targets
 from dynamo_tui.cli.exits import CliError, ExitCode, one_line
+from dynamo_tui.cli.kubernetes import placement_options
 from dynamo_tui.cli.output import Column, Table, print_one
 from dynamo_tui.cli.quantities import Duration
 from dynamo_tui.cli.session import GlobalCommand, Session
@@ -29,6 +30,7 @@ OPERATIONS: tuple[Column[PlanOperation], ...] = (
 
 
 @click.command("plan", cls=targets.TargetSessionCommand)
+@placement_options
 @targets.target_options
 @click.pass_obj
 def command(session: Session, source: targets.Source) -> int:
@@ -73,6 +75,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.operations:
         yield ""
         yield from Table(OPERATIONS).lines(plan.operations)
+    if plan.manifests:
+        yield ""
+        yield from plan.manifests.splitlines()
     for note in plan.notes:
         yield f"note: {note}"
     yield ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dynamo_tui.cli import builds, targets
+from dynamo_tui.cli.kubernetes import placement_options
 from dynamo_tui.cli.output import print_one
 from dynamo_tui.cli.quantities import Duration
 from dynamo_tui.cli.session import Session, say
@@ -14,6 +15,7 @@ from dynamod.schema.graphs import Graph
 
 
 @click.command("submit", cls=targets.TargetSessionCommand)
+@placement_options
 @targets.target_options
 @click.option("--wait/--no-wait", "wait", default=False, help="Wait until it is ready.")
 @click.option("--timeout", type=Duration(), default=3600.0, help="How long to wait, e.g. 90s or 10m.  [default: 1h]")

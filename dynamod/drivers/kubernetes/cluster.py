@@ -7,28 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from dynamod.core.errors import Invalid, Unavailable
 from dynamod.drivers.kubernetes.comparing import holds, stamped
-from dynamod.drivers.kubernetes.errors import (
-    AccessForbidden,
-    ClusterRefused,
-    ClusterUnreachable,
-    FieldConflict,
-    one_error,
-)
+from dynamod.drivers.kubernetes.errors import ClusterRefused, FieldConflict, one_error, translated
 from dynamod.drivers.kubernetes.naming import FIELD_MANAGER, GRAPH, PROJECT
+from dynamod.drivers.kubernetes.pod_streams import PodStreams
 from dynamod.drivers.kubernetes.workloads import Object
 
 if TYPE_CHECKING:
+    import httpx2
     from lightkube import AsyncClient
+    from lightkube.config.kubeconfig import SingleConfig
 
 REQUEST_TIMEOUT_S = 30.0
+WATCH_S = 300
+"""The server ends a watch after so many seconds; it is then resumed where it was."""
+GONE = 410
+RESTARTER = "dynamod-restart"
+"""Who owns the mark of a restart that was asked for: not our field manager, whose next apply would take it away."""
+RESTARTED_AT = "ai.dynamo.restarted-at"
 _PLURALS = {
     ("v1", "ServiceAccount"): "serviceaccounts",
     ("v1", "ConfigMap"): "configmaps",
@@ -46,20 +51,26 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Applied:
-    """What was sent, what needed nothing, and what was deleted because the graph has it no more; `kind/name` each."""
+    """What was written, what needed nothing, and what was deleted because the graph has it no more; `kind/name` each.
+
+    `generations` are those of what is there now: while an object has its own, nobody has changed it since.
+    """
 
     written: tuple[str, ...]
     unchanged: tuple[str, ...]
     pruned: tuple[str, ...]
+    generations: Mapping[Key, int]
 
 
 class Cluster:
     """One cluster and one namespace of it. Use `connect`."""
 
-    def __init__(self, client: AsyncClient, server: str) -> None:
+    def __init__(self, client: AsyncClient, streams: PodStreams, *, context: str | None) -> None:
         self._client = client
-        self.server = server
-        self.namespace = client.namespace
+        self.streams = streams
+        self.server = streams.server
+        self.namespace = streams.namespace
+        self.context = context
 
     @classmethod
     @asynccontextmanager
@@ -75,6 +86,7 @@ class Cluster:
         try:
             import httpx2
             from lightkube import AsyncClient, KubeConfig
+            from lightkube.config import client_adapter
             from lightkube.core.exceptions import ConfigError
         except ImportError:
             raise Unavailable("the Kubernetes client is not installed", remedy="install dynamod[kubernetes]") from None
@@ -83,18 +95,28 @@ class Cluster:
             chosen = config.get(context_name=context)
             if chosen is None:
                 raise KeyError(f"it has no context {context or 'that is current'}")
+            timeout = httpx2.Timeout(REQUEST_TIMEOUT_S)
             client = AsyncClient(
                 config=chosen,
                 namespace=namespace,
-                timeout=httpx2.Timeout(REQUEST_TIMEOUT_S),
+                timeout=timeout,
+                transport=_transport(chosen),
                 field_manager=FIELD_MANAGER,
+            )
+            raw = httpx2.AsyncClient(
+                base_url=chosen.cluster.server,
+                auth=client_adapter.user_auth(chosen.user),
+                timeout=timeout,
+                transport=_transport(chosen),
             )
         except (ConfigError, OSError, KeyError, ValueError) as error:
             raise Invalid(f"{kubeconfig or 'the kubeconfig'} cannot be used: {error}", field="kubeconfig") from None
         try:
-            yield cls(client, chosen.cluster.server)
+            streams = PodStreams(raw, server=chosen.cluster.server, namespace=client.namespace)
+            yield cls(client, streams, context=chosen.context_name)
         finally:
             await client.close()
+            await raw.aclose()
 
     # -- change
 
@@ -109,7 +131,9 @@ class Cluster:
             AccessForbidden, ClusterRefused, ClusterUnreachable: as they say.
         """
         live = await self.objects(selector)
-        written, unchanged = [], []
+        written: list[str] = []
+        unchanged: list[str] = []
+        generations: dict[Key, int] = {}
         for one in objects:
             wanted = stamped(one)
             key = (one["kind"], one["metadata"]["name"])
@@ -117,14 +141,18 @@ class Cluster:
             if there is None:
                 await self._refuse_foreign(wanted, selector)
             if there is not None and holds(there, wanted):
-                unchanged.append(_path(key))
-                continue
-            with self._errors(_path(key)):
-                resource = _resource(one["apiVersion"], one["kind"])
-                await self._client.apply(resource(wanted), force=force)
-            written.append(_path(key))
+                now = there
+            else:
+                with self._errors(_path(key)):
+                    resource = _resource(one["apiVersion"], one["kind"])
+                    now = await self._client.apply(resource(wanted), force=force)
+            # Whoever changes what we send on its way (a webhook) makes it the same as before: nothing is written.
+            same = there is not None and _version(there) == _version(now)
+            (unchanged if same else written).append(_path(key))
+            generations[key] = now["metadata"].get("generation", 0)
         gone = live.keys() - {(one["kind"], one["metadata"]["name"]) for one in objects}
-        return Applied(tuple(written), tuple(unchanged), tuple(await self._delete({k: live[k] for k in gone})))
+        pruned = await self._delete({k: live[k] for k in gone})
+        return Applied(tuple(written), tuple(unchanged), tuple(pruned), generations)
 
     async def delete(self, selector: Mapping[str, str]) -> list[str]:
         """Delete everything that carries the graph's labels, volumes' claims excepted; what was deleted.
@@ -133,6 +161,33 @@ class Cluster:
             AccessForbidden, ClusterRefused, ClusterUnreachable: as they say.
         """
         return await self._delete(await self.objects(selector))
+
+    async def restart(self, selector: Mapping[str, str], at: str) -> list[str]:
+        """Have the workloads with these labels replace their pods, as their strategy says; which those are.
+
+        Raises:
+            AccessForbidden, ClusterRefused, ClusterUnreachable: as they say.
+        """
+        from lightkube.types import PatchType
+
+        workloads = await self.objects(selector, kinds=("Deployment", "StatefulSet"))
+        mark = {"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: at}}}}}
+        for key, one in workloads.items():
+            with self._errors(_path(key)):
+                await self._client.patch(
+                    _resource(one["apiVersion"], key[0]),
+                    key[1],
+                    mark,
+                    namespace=self.namespace,
+                    patch_type=PatchType.MERGE,
+                    field_manager=RESTARTER,
+                )
+        return [_path(key) for key in workloads]
+
+    async def delete_pod(self, name: str) -> None:
+        """Its workload makes another. One that is gone already is fine."""
+        with self._errors(f"pod/{name}", missing_is_fine=True):
+            await self._client.delete(_resource("v1", "Pod"), name, namespace=self.namespace)
 
     async def _delete(self, found: Mapping[Key, Object]) -> list[str]:
         from lightkube.types import CascadeType
@@ -175,6 +230,41 @@ class Cluster:
         found = await self._list("v1", "Pod", selector)
         return sorted(found, key=lambda o: (o["metadata"]["creationTimestamp"], o["metadata"]["name"]))
 
+    async def watch(
+        self, version: str, kind: str, selector: Mapping[str, str], news: Callable[[Mapping[str, Object]], None]
+    ) -> None:
+        """Tell `news` of all objects by name, at once and at every change, until cancelled.
+
+        A kind that the cluster does not know has none. A watch that has fallen behind begins anew.
+
+        Raises:
+            AccessForbidden, ClusterRefused, ClusterUnreachable: as they say.
+        """
+        while True:
+            found: dict[str, Object] = {}
+            listing = self._client.list(_resource(version, kind), namespace=self.namespace, labels=dict(selector))
+            with self._errors(kind, missing_is_fine=True):
+                found = {one["metadata"]["name"]: dict(one) async for one in listing}
+            news(found)
+            try:
+                with self._errors(kind):
+                    async for change, one in self._client.watch(
+                        _resource(version, kind),
+                        namespace=self.namespace,
+                        labels=dict(selector),
+                        server_timeout=WATCH_S,
+                        resource_version=listing.resourceVersion,
+                    ):
+                        name = one["metadata"]["name"]
+                        if change == "DELETED":
+                            found.pop(name, None)
+                        else:
+                            found[name] = dict(one)
+                        news(found)
+            except ClusterRefused as error:
+                if error.code != GONE:
+                    raise
+
     async def _list(self, version: str, kind: str, selector: Mapping[str, str]) -> list[Object]:
         found: list[Object] = []
         with self._errors(kind, missing_is_fine=True):
@@ -197,28 +287,23 @@ class Cluster:
             async for line in lines:
                 yield line
 
-    @contextmanager
-    def _errors(self, on: str, *, missing_is_fine: bool = False) -> Iterator[None]:
-        import httpx2
-        from lightkube.core.exceptions import ApiError
+    def _errors(self, on: str, *, missing_is_fine: bool = False) -> AbstractContextManager[None]:
+        return translated(self.server, on, missing_is_fine=missing_is_fine)
 
-        try:
-            yield
-        except ApiError as error:
-            code, words = error.status.code or 0, " ".join((error.status.message or "").split())
-            if code == 404 and missing_is_fine:
-                return
-            if code in (401, 403):
-                raise AccessForbidden(on, words) from None
-            if code == 409:
-                raise FieldConflict(on, words) from None
-            raise ClusterRefused(on, code, words) from None
-        except httpx2.HTTPStatusError as error:
-            if error.response.status_code == 404 and missing_is_fine:
-                return  # a whole API group that is not there answers in plain text
-            raise ClusterRefused(on, error.response.status_code, error.response.reason_phrase) from None
-        except httpx2.HTTPError as error:
-            raise ClusterUnreachable(self.server, str(error) or type(error).__name__) from None
+
+def _transport(config: SingleConfig) -> httpx2.AsyncHTTPTransport:
+    """Without a bound on connections: each log that is followed holds one. A proxy is taken from the environment."""
+    import httpx2
+    from lightkube.config.client_adapter import verify_cluster
+    from lightkube.config.models import User
+
+    server = urlsplit(config.cluster.server)
+    proxy = None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
+    return httpx2.AsyncHTTPTransport(
+        verify=verify_cluster(config.cluster, config.user or User(), config.abs_file),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
+        proxy=proxy,
+    )
 
 
 @functools.cache
@@ -229,6 +314,11 @@ def _resource(version: str, kind: str) -> Any:
     group, _, number = version.rpartition("/")
     plural = "pods" if kind == "Pod" else _PLURALS[version, kind]
     return type(kind, (GenericNamespacedResource,), {"_api_info": create_api_info(group, number, kind, plural)})
+
+
+def _version(one: Object) -> str:
+    version: str = one["metadata"]["resourceVersion"]
+    return version
 
 
 def _path(key: Key) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from dynamod.drivers.kubernetes.workloads import Object
 from dynamod.drivers.kubernetes.yaml_text import document
 
 APPLIED = "ai.dynamo.applied"
+_KEYS = ("name", "mountPath", "containerPort", "topologyKey", "host")
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
 _FACTORS = {
@@ -33,26 +35,42 @@ def stamped(one: Object) -> Object:
 
 def holds(live: Object, wanted: Object) -> bool:
     """`wanted` is stamped. True where applying it would change nothing."""
-    stamp = wanted["metadata"]["annotations"][APPLIED]
-    return live["metadata"].get("annotations", {}).get(APPLIED) == stamp and _covers(live, wanted)
+    return next(differences(live, wanted), None) is None
 
 
-def _covers(live: Any, wanted: Any) -> bool:
-    """Whether everything that is wanted is there. The server leaves out what is empty, zero or false."""
-    if isinstance(wanted, dict):
-        if live is None:
-            return not any(wanted.values())
-        return isinstance(live, dict) and all(_covers(live.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, (list, tuple)):
-        there = [] if live is None else live
-        return (
-            isinstance(there, list)
-            and len(there) == len(wanted)
-            and all(_covers(one, other) for one, other in zip(there, wanted, strict=True))
-        )
+def differences(live: Object, wanted: Object) -> Iterator[str]:
+    """The fields, by dotted path, that are not as wanted. `wanted` is stamped: where nothing else differs, the stamp
+    alone tells that a field is to go."""
+    yield from _differing(live, wanted, "")
+
+
+def _differing(live: Any, wanted: Any, path: str) -> Iterator[str]:
+    """The server leaves out what is empty, zero or false, and keeps lists of named things in an order of its own."""
     if live is None:
-        return not wanted
-    return bool(live == wanted) or _same_quantity(live, wanted)
+        if not _is_empty(wanted):
+            yield path
+    elif isinstance(wanted, dict) and isinstance(live, dict):
+        for key, value in wanted.items():
+            yield from _differing(live.get(key), value, f"{path}.{key}" if path else str(key))
+    elif isinstance(wanted, (list, tuple)) and isinstance(live, list) and len(live) == len(wanted):
+        there, meant = _by_key(live), _by_key(wanted)
+        for key, value in meant.items():
+            yield from _differing(there.get(key), value, f"{path}[{key}]")
+    elif live != wanted and not _same_quantity(live, wanted):
+        yield path
+
+
+def _by_key(items: Sequence[Any]) -> dict[Any, Any]:
+    """By what the server tells the items of a list apart, else by their place."""
+    for name in _KEYS:
+        keys = [one.get(name) if isinstance(one, dict) else None for one in items]
+        if None not in keys and len(set(keys)) == len(keys):
+            return dict(zip(keys, items, strict=True))
+    return dict(enumerate(items))
+
+
+def _is_empty(wanted: Any) -> bool:
+    return all(map(_is_empty, wanted.values())) if isinstance(wanted, dict) else not wanted
 
 
 def _same_quantity(live: object, wanted: object) -> bool:

@@ -69,7 +69,7 @@ async def look(cluster: Cluster, selector: Mapping[str, str]) -> GraphOnCluster:
     workloads = [o for o in objects.result().values() if SERVICE in o["metadata"]["labels"]]
     if not workloads:
         raise NotFound("graph", f"{selector[PROJECT]}/{selector[GRAPH]}", remedy="apply it first")
-    services = sorted((_service(one) for one in workloads), key=lambda s: s.name)
+    services = sorted((service_of(one) for one in workloads), key=lambda s: s.name)
     revisions = {o["metadata"]["labels"][SERVICE]: o["metadata"]["labels"].get(REVISION, "0") for o in workloads}
     replicas = [
         replica_of(pod, revision=int(revisions.get(pod["metadata"]["labels"].get(SERVICE, ""), "0")))
@@ -173,7 +173,8 @@ async def _print_log(
         return  # the pod went between the look and the request, or its container has not started
 
 
-def _service(workload: Object) -> ServiceOnCluster:
+def service_of(workload: Object) -> ServiceOnCluster:
+    """How a Deployment or StatefulSet of a service fares."""
     about, wanted, status = workload["metadata"], workload["spec"], workload.get("status", {})
     desired = wanted.get("replicas", 1)
     seen = status.get("observedGeneration", 0) >= about.get("generation", 0)

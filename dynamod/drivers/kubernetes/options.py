@@ -80,3 +80,17 @@ class KubernetesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     run_as_user: Annotated[int, msgspec.Meta(ge=1)] | None = 10001
     system_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 9090
     disruption_budgets: bool = True
+
+
+class ClusterOptions(KubernetesOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same for a graph that the daemon keeps on a cluster.
+
+    `kubeconfig` is a file on the daemon's machine, None for the pod that it runs in. `force` takes fields that others
+    manage. `reach`: how pods are asked for metrics and what they serve: at their own address, through the API server
+    (`tunnel`), or whichever works (`auto`).
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    force: bool = False
+    reach: Literal["auto", "direct", "tunnel"] = "auto"

@@ -163,6 +163,8 @@ def _contract(
         # Pods of one node share its boot id and no files: without this they would look for each other's sockets.
         _field("DYN_HOST_ID", "metadata.uid"),
         _field("DYN_TCP_HOST", "status.podIP"),
+        # A port that is forwarded ends at the pod's loopback: that is how a daemon outside of the cluster gets in.
+        {"name": "DYN_TCP_ANY", "value": "true"},
         {"name": "DYN_SCOPE", "value": _literal(f"{names.project}/{names.graph}")},
         {"name": "DYN_REQUEST_PLANE", "value": options.request_plane},
         {"name": "DYNAMO_SYSTEM_APP_ENABLED", "value": "true"},

@@ -50,6 +50,10 @@ class Registration:
         """Write the present value. Raises `DiscoveryError`."""
         await self._runtime.put_registration(self._make_key, self._make_value)
 
+    def item(self, instance_id: int) -> tuple[str, bytes]:
+        """The key and its present value."""
+        return self._make_key(instance_id), self._make_value(instance_id)
+
     async def remove(self) -> None:
         """Take the key out of discovery."""
         await self._runtime.remove_registration(self, self._make_key)
@@ -99,6 +103,7 @@ class DistributedRuntime:
             request_plane=base.request_plane if request_plane is None else request_plane,
             run_dir=base.run_dir if run_dir is None else run_dir,
             tcp_host=base.tcp_host if tcp_host is None else tcp_host,
+            tcp_any=base.tcp_any,
             nats_server=base.nats_server,
             lease_ttl=base.lease_ttl,
             limits=base.limits,
@@ -157,6 +162,13 @@ class DistributedRuntime:
     def granted_instance_id(self) -> int:
         """As `instance_id`, without asking for it: 0 before the lease is granted and while it is renewed."""
         return self._lease.id if self._lease is not None else 0
+
+    def registered(self) -> dict[str, str]:
+        """What this process holds in discovery, by key: for observers that reach the process and not the store."""
+        lease = self._lease
+        if lease is None:
+            return {}
+        return {key: value.decode() for key, value in (held.item(lease.id) for held in self._registrations)}
 
     async def report(self, status: ReplicaStatus) -> None:
         """Publish this replica's status. While discovery is away the newest report waits for its return."""

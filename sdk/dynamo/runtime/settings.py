@@ -16,13 +16,15 @@ REQUEST_PLANES = ("stream", "nats")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`lease_ttl`: seconds after which a process that stopped renewing is taken for gone."""
+    """`lease_ttl`: seconds after which a process that stopped renewing is taken for gone. `tcp_any`: listen on all
+    addresses, where a process is also reached by another way than `tcp_host` (a tunnel ends at a pod's loopback)."""
 
     discovery: str = "memory://"
     scope: str = ""
     request_plane: str = "stream"
     run_dir: Path | None = None
     tcp_host: str = ""
+    tcp_any: bool = False
     nats_server: str = "nats://127.0.0.1:4222"
     lease_ttl: float = 10.0
     limits: Limits = Limits()
@@ -43,6 +45,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         request_plane=env.get("DYN_REQUEST_PLANE") or "stream",
         run_dir=Path(run_dir) if run_dir else None,
         tcp_host=env.get("DYN_TCP_HOST", ""),
+        tcp_any=env.get("DYN_TCP_ANY", "").lower() in ("1", "true", "yes"),
         nats_server=env.get("NATS_SERVER") or "nats://127.0.0.1:4222",
         lease_ttl=_number(env, "DYN_LEASE_TTL", 10.0),
         limits=Limits(

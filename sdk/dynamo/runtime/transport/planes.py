@@ -14,7 +14,9 @@ from dynamo.runtime.transport.stream import StreamPlane
 async def open_plane(settings: Settings, run_dir: Path) -> RequestPlane:
     """Raises `ConfigurationError` when the plane cannot be had here."""
     if settings.request_plane == "stream":
-        return StreamPlane(run_dir, tcp_host=settings.tcp_host or None, limits=settings.limits)
+        return StreamPlane(
+            run_dir, tcp_host=settings.tcp_host or None, tcp_any=settings.tcp_any, limits=settings.limits
+        )
     try:
         nats = importlib.import_module("dynamo.runtime.transport.nats")
     except ModuleNotFoundError as error:

@@ -30,13 +30,16 @@ class StreamPlane:
     """`RequestPlane` over sockets.
 
     `run_dir`: where this process's Unix socket is made. `tcp_host`: the address that other hosts reach this
-    one by; without it no TCP port is opened.
+    one by; without it no TCP port is opened. `tcp_any`: it listens on every address, and still tells that one.
     """
 
-    def __init__(self, run_dir: Path, *, tcp_host: str | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, *, tcp_host: str | None = None, tcp_any: bool = False, limits: Limits | None = None
+    ) -> None:
         self.limits = limits or Limits()
         self._run_dir = run_dir
         self._tcp_host = tcp_host
+        self._tcp_any = tcp_any
         self._address = Address()
         self._handlers: dict[str, Handler] = {}
         self._servers: list[asyncio.Server] = []
@@ -148,7 +151,9 @@ class StreamPlane:
         tcp = ""
         if self._tcp_host:
             loop = asyncio.get_running_loop()
-            server = await loop.create_server(self._accept, self._tcp_host, 0, backlog=_BACKLOG)
+            everywhere = "::" if ":" in self._tcp_host else "0.0.0.0"  # noqa: S104 - where it is asked for
+            host = everywhere if self._tcp_any else self._tcp_host
+            server = await loop.create_server(self._accept, host, 0, backlog=_BACKLOG)
             self._servers.append(server)
             port = server.sockets[0].getsockname()[1]
             tcp = f"[{self._tcp_host}]:{port}" if ":" in self._tcp_host else f"{self._tcp_host}:{port}"

@@ -232,7 +232,9 @@ class Replica:
             # In a container the port is this replica's alone; on one host, replicas share their environment.
             logger.warning("%s; taking a free one for health and metrics", error)
             listening = listen(host, 0)
-        app = SystemApp(self._alive, self._is_ready, runtime.metrics, self.service.author_system_app)
+        app = SystemApp(
+            self._alive, self._is_ready, runtime.metrics, runtime.registered, self.service.author_system_app
+        )
         self._system = await self._serve_web(tasks, app, listening)
         logger.info("health and metrics on port %d", self._system.port)
 
