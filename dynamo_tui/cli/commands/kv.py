@@ -18,7 +18,7 @@ from dynamod.schema.observations import HitRate, KvDecision, KvSnapshot, KvWorke
 LATEST = 8
 
 WORKERS: tuple[Column[KvWorker], ...] = (
-    Column("WORKER", lambda w: w.replica or w.worker),
+    Column("WORKER", lambda w: worker_name(w)),
     Column("RUNNING", lambda w: w.active_requests),
     Column("WAITING", lambda w: w.waiting_requests),
     Column("ACTIVE BLOCKS", lambda w: w.active_blocks),
@@ -65,6 +65,14 @@ def _watch(session: Session, graph: str, window: float | None) -> None:
             redraw(snapshot_lines(item))
         elif not live and isinstance(item, KvDecision):
             click.echo(table.lines([item], header=False)[0])
+
+
+def worker_name(worker: KvWorker) -> str:
+    """The replica, with `.rank` for data-parallel ranks above 0 as in the worker's own name."""
+    if worker.replica is None:
+        return worker.worker
+    _, dot, rank = worker.worker.partition(".")
+    return worker.replica + dot + rank
 
 
 def best_rate(predicted: HitRate, actual: HitRate) -> float | None:

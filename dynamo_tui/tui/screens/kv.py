@@ -164,7 +164,8 @@ class KvView(View):
         if worker is not None and worker.replica:
             replica = self.store.replica(self.key, worker.replica)
             if replica is not None:
-                return replica_name(replica)
+                _, dot, rank = worker_id.partition(".")
+                return replica_name(replica) + dot + rank
         return worker_id[-6:]
 
     def _tone(self, worker: str) -> Tone:

@@ -137,19 +137,25 @@ def _from_endpoint(error: runtime_errors.EndpointError, *, begun: bool) -> LlmEr
 
 
 class Refusal(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A `RequestError` on its way between processes."""
+    """Why a request is not served, on its way between processes: a `RequestError`, or nobody who can take it now."""
 
     message: str
     param: str | None = None
     code: str | None = None
     status: int = 400
+    retry_after: float | None = None
 
 
-def refusal_of(error: RequestError) -> Refusal:
-    return Refusal(message=error.message, param=error.param, code=error.code, status=error.status)
+def refusal_of(error: RequestError | Busy | NoWorkers) -> Refusal:
+    if isinstance(error, RequestError):
+        return Refusal(message=error.message, param=error.param, code=error.code, status=error.status)
+    return Refusal(message=str(error), status=error.status, retry_after=error.retry_after)
 
 
-def refused(refusal: Refusal) -> RequestError:
+def refused(refusal: Refusal) -> RequestError | Busy | NoWorkers:
+    for kind in (Busy, NoWorkers):
+        if refusal.status == kind.status and refusal.retry_after is not None:
+            return kind(refusal.message, retry_after=refusal.retry_after)
     error = RequestError(refusal.message, param=refusal.param, code=refusal.code)
     error.status = refusal.status
     return error

@@ -11,7 +11,7 @@ import msgspec
 
 from dynamo.llm.dispatch import Refusal, refusal_of, refused
 from dynamo.llm.engines.base import EngineRequest
-from dynamo.llm.errors import RequestError
+from dynamo.llm.errors import Busy, NoWorkers, RequestError
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.preprocessor import Preprocessor
@@ -222,5 +222,5 @@ async def answer_plan(planner: LocalPlanner, call: PlanCall) -> PlanAnswer:
         if request is None:
             raise RequestError("There is nothing to plan.")
         return PlanAnswer(planned=await planner.plan(request, call.request_id))
-    except RequestError as error:
+    except (RequestError, Busy, NoWorkers) as error:
         return PlanAnswer(refusal=refusal_of(error))

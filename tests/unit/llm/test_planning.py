@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from dynamo.llm.engines.base import EngineRequest
-from dynamo.llm.errors import ContextLengthExceeded, RequestError
+from dynamo.llm.errors import Busy, ContextLengthExceeded, NoWorkers, RequestError
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, decode
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.planning import LocalPlanner, PlanCall, RemotePlanner, Reports, answer_plan
@@ -86,6 +86,20 @@ async def test_a_refusal_keeps_its_field_and_code(remote: RemotePlanner) -> None
         await remote.plan(request, "r")
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
     assert not isinstance(caught.value, ContextLengthExceeded)
+
+
+@pytest.mark.parametrize("error", [Busy("all are full", retry_after=3.0), NoWorkers("nobody is there")])
+async def test_when_nobody_can_take_it_the_caller_hears_so(
+    remote: RemotePlanner, picker: Third, monkeypatch: pytest.MonkeyPatch, error: Busy | NoWorkers
+) -> None:
+    async def pick(*_: Any, **__: Any) -> Planned:
+        raise error
+
+    monkeypatch.setattr(picker, "pick", pick)
+    request = decode(json.dumps({"model": "tiny", "prompt": "hello"}), CompletionRequest)
+    with pytest.raises(type(error), match=str(error)) as caught:
+        await remote.plan(request, "r")
+    assert caught.value.retry_after == error.retry_after
 
 
 async def test_reports_arrive_together_and_in_order(remote: RemotePlanner, picker: Third) -> None:

@@ -98,7 +98,10 @@ SNAPSHOT = KvSnapshot(
     mode="kv",
     predicted=HitRate(requests=10, blocks_asked=1000, blocks_reused=900, ratio_of_sums=0.9, mean_of_ratios=0.8),
     actual=HitRate(requests=10, blocks_asked=1000, blocks_reused=875, ratio_of_sums=0.875, mean_of_ratios=0.79),
-    workers=[KvWorker(worker="00ab", replica="llm-worker-1", active_requests=2, cache_usage=0.25)],
+    workers=[
+        KvWorker(worker="00ab", replica="llm-worker-1", active_requests=2, cache_usage=0.25),
+        KvWorker(worker="00ab.1", replica="llm-worker-1"),
+    ],
     decisions=[
         KvDecision(
             seq=9,
@@ -119,7 +122,7 @@ def test_kv_shows_both_hit_rates_workers_and_decisions(dynamoctl: Dynamoctl, loc
     local.answer("GET /v1/graphs/llm/kv", SNAPSHOT)
     text = dynamoctl("kv", "llm", "--window", "1m").stdout
     assert text.startswith("llm: hit rate 87.5 % over the last 60s (10 requests)\n")
-    for part in ("predicted  90.0 % of 1000 blocks", "actual     87.5 %", "llm-worker-1", "16.5"):
+    for part in ("predicted  90.0 % of 1000 blocks", "actual     87.5 %", "llm-worker-1 ", "llm-worker-1.1 ", "16.5"):
         assert part in text
     assert "window=60.0" in local.asked[-1].target
     assert dynamoctl("kv", "llm", "--json").json()["predicted"]["ratio_of_sums"] == 0.9
