@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -108,6 +109,11 @@ class Store:
             return await asyncio.get_running_loop().run_in_executor(self._readers, run)
         except SQLAlchemyError as error:
             raise StoreError(f"the database cannot be read: {_first_line(error)}") from error
+        except msgspec.ValidationError as error:
+            raise StoreError(
+                f"the database holds what this version of dynamod does not know: {error}",
+                remedy="use the version that wrote it, or a newer one",
+            ) from error
 
     async def close(self) -> None:
         """Write what was handed in, then close."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -45,12 +46,13 @@ class Daemon:
         self.log = state.parent / "daemon.log"
         self.process: subprocess.Popen[bytes]
 
-    def start(self, *arguments: str) -> None:
+    def start(self, *arguments: str, **environment: str) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dynamod", "--state-dir", str(self.where.state_dir), *arguments],
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **environment},
             )
         until(lambda: self.answers() or self.process.poll() is not None, "an answer")
         assert self.process.poll() is None, self.log.read_text()
@@ -178,6 +180,21 @@ def test_replicas_outlive_the_daemon_and_are_adopted_by_the_next(daemon: Daemon)
     assert all(Path(f"/proc/{pid}").exists() for pid in before.values())
     daemon.start()
     with daemon.client() as client:
+        until(lambda: client.send(calls.graph(NAME)).state is GraphState.READY, "adoption")
+    assert {name: replica.pid for name, replica in replicas(daemon).items()} == before
+    ask(daemon, 1)
+
+
+def test_a_daemon_of_another_version_takes_over_what_runs(daemon: Daemon, tmp_path: Path) -> None:
+    """An upgrade as a package manager does it: the old daemon ends, the new one starts, and the replicas run on."""
+    before = {name: replica.pid for name, replica in replicas(daemon).items()}
+    installed = tmp_path / "dynamod-99.1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: dynamod\nVersion: 99.1\n")
+    assert daemon.stop() == 0
+    daemon.start(PYTHONPATH=str(tmp_path))
+    with daemon.client() as client:
+        assert client.send(calls.info()).version == "99.1"
         until(lambda: client.send(calls.graph(NAME)).state is GraphState.READY, "adoption")
     assert {name: replica.pid for name, replica in replicas(daemon).items()} == before
     ask(daemon, 1)

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from dynamo_tui.cli.app import SECTIONS, application
+from dynamo_tui.cli.exits import ExitCode
 from tests.unit.dynamo_tui.cli.conftest import Dynamoctl
 from tests.unit.dynamo_tui.standin import StandIn
 
@@ -76,3 +77,13 @@ def test_a_reader_that_leaves_is_no_error(local: StandIn, home: Path) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_a_daemon_of_another_api_version_is_told_in_one_line(dynamoctl: Dynamoctl, local: StandIn) -> None:
+    local.version = "99"
+    done = dynamoctl("ps")
+    assert (done.code, done.stdout) == (ExitCode.ERROR, "")
+    (line, *rest) = done.stderr.splitlines()
+    assert "API version 1" in line
+    assert "version 99" in line
+    assert "upgrade the older side" in "\n".join([line, *rest])
