@@ -73,7 +73,7 @@ soak: setup  ## everything fails in turn under a workload, for MINUTES; figures 
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SOAK_JSON),--json $(SOAK_JSON))
 
 test-docker: setup  ## images and containers on a real Docker engine; says so where none can be
-	$(BIN)/pytest -q -rs -m docker --timeout 600 tests/docker
+	$(BIN)/pytest -q -rs -m docker --timeout 600 tests/docker tests/conformance
 
 test-kube: setup  ## graphs on a real cluster: KUBECONFIG, or the one that the tools of DYN_TEST_TOOLS start
 	$(BIN)/pytest -q -rs -m kube --timeout 1200 tests/kube

@@ -15,10 +15,11 @@ import msgspec
 
 from dynamod.builds.archive import DOCKERFILE
 from dynamod.builds.errors import BuildError
-from dynamod.builds.image import ImageOptions, NoEngine, build_image, checked_image, engine, push_image
+from dynamod.builds.image import ImageOptions, build_image, checked_image, engine, push_image
 from dynamod.builds.layout import Layout
 from dynamod.builds.telling import tell
 from dynamod.core.errors import EngineError
+from dynamod.docker_engine import NoEngine
 from dynamod.schema.builds import ContainerizeOptions, PushOptions
 from dynamod.schema.references import is_archive
 

@@ -7,9 +7,7 @@ environment (`DOCKER_HOST`, `DOCKER_TLS_VERIFY`, …), credentials come from Doc
 from __future__ import annotations
 
 import io
-import os
 import re
-import socket
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +20,7 @@ from dynamod.builds import archive
 from dynamod.builds.archive import Archive
 from dynamod.builds.dockerfile import CA_FILE, dockerfile
 from dynamod.builds.errors import BuildError
+from dynamod.docker_engine import connect, first_line
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -39,12 +38,6 @@ Step = Callable[[str], None]
 
 class ImageError(BuildError):
     type = "image-error"
-
-
-class NoEngine(ImageError):
-    """No Docker engine answers, or the SDK is not installed."""
-
-    type = "no-docker-engine"
 
 
 @dataclass(frozen=True)
@@ -89,38 +82,17 @@ def engine() -> Iterator[DockerClient]:
     Raises:
         NoEngine: it does not, or the SDK is missing.
     """
-    try:
-        import docker
-    except ImportError:
-        raise NoEngine("the Docker SDK is not installed", remedy="pip install 'dynamod[docker]'") from None
+    client = connect(timeout=SILENCE_TIMEOUT_S)
     from docker.errors import DockerException
 
-    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    nobody = NoEngine(f"no Docker engine answers at {address}", remedy="start one, or set DOCKER_HOST to one")
-    if address.startswith("unix://") and not _listens(address.removeprefix("unix://")):
-        raise nobody
-    try:
-        client = docker.from_env(timeout=SILENCE_TIMEOUT_S)  # it asks for the engine's version
-    except (DockerException, OSError):
-        raise nobody from None
     try:
         yield client
     except OSError as error:
-        raise ImageError(f"the Docker engine broke off: {_first_line(error)}") from None
+        raise ImageError(f"the Docker engine broke off: {first_line(error)}") from None
     except DockerException as error:
-        raise ImageError(_first_line(error)) from None
+        raise ImageError(first_line(error)) from None
     finally:
         client.close()
-
-
-def _listens(path: str) -> bool:
-    """Does somebody? The SDK, too, would find out, and leave its socket open."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
 
 
 def build_image(client: DockerClient, build: Archive, tree: Path, options: ImageOptions, step: Step) -> Image:
@@ -216,8 +188,3 @@ def _follow(messages: Iterable[Mapping[str, Any]], step: Step) -> None:
         step(f"{text} {message['id']}" if "id" in message and "status" in message else text)
     if failure:
         raise ImageError(failure)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(getattr(error, "explanation", None) or error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dynamo.sdk.spec import ServiceSpec
 from dynamod.core.allocation import Claimed, Device, Granted, allocate
 from dynamod.core.records import Goal, ReplicaRecord, Then
+from dynamod.core.restarts import OBSTACLES
 from dynamod.core.rollout import replicas_of_service
 from dynamod.core.steps import Step, Steps, World, is_leaving, stop_step
 from dynamod.schema.graphs import GpuShare
@@ -95,7 +96,7 @@ def _start_step(
     # A retry further away than any delay: an earlier engine's clock was set back, and nobody is to wait for that.
     if replica.next_retry_at is not None and now < replica.next_retry_at <= now + service.restart.max_delay:
         result.wake(replica.next_retry_at)
-        return wait(Reason.BACKING_OFF, replica.message)
+        return wait(replica.reason if replica.reason in OBSTACLES else Reason.BACKING_OFF, replica.message)
     if missing := _missing_dependencies(world, service, replica):
         return wait(Reason.WAITING_FOR_DEPENDENCY, f"waits for {', '.join(missing)} to be ready")
     if service.http_port and (holder := _port_holder(world, service, replica)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynamod.core.records import Goal, GraphRecord, ReplicaRecord
+from dynamod.core.restarts import OBSTACLES
 from dynamod.core.steps import is_leaving
 from dynamod.schema.states import GraphState, Reason, ReplicaState
 
@@ -30,10 +31,13 @@ def summarise(
         return GraphState.FAILED, first.reason, f"{first.id}: {first.message}"
     waiting = next((r for r in live if r.state is not ReplicaState.READY), None)
     message = f"{ready} of {wanted} replicas are ready"
+    obstructed = next((r for r in live if r.reason in OBSTACLES), None)
+    if obstructed is not None:
+        message = f"{message}; {obstructed.id}: {obstructed.message}"
     if rolling or any(r.state in (ReplicaState.PENDING, ReplicaState.STARTING) and r.run <= 1 for r in live):
         reason = waiting.reason if waiting is not None and waiting.reason in _WAITING else Reason.REPLICAS_UNREADY
-        return GraphState.DEPLOYING, reason, message
-    return GraphState.DEGRADED, Reason.REPLICAS_UNREADY, message
+        return GraphState.DEPLOYING, obstructed.reason if obstructed is not None else reason, message
+    return GraphState.DEGRADED, obstructed.reason if obstructed is not None else Reason.REPLICAS_UNREADY, message
 
 
 _WAITING = (

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from dynamo.sdk.spec import RestartSpec
 from dynamod.core.records import Doom, ReplicaRecord, Then
-from dynamod.core.restarts import CONFIGURATION_ERROR, judge
+from dynamod.core.restarts import CONFIGURATION_ERROR, judge, patience
 from dynamod.schema.graphs import ExitInfo, GpuShare
 from dynamod.schema.states import Reason, ReplicaState
 
@@ -75,10 +75,8 @@ def adopted(record: ReplicaRecord, pid: int | None, container: str | None, now: 
     return replace(record, state=state, reason=reason, message="", pid=pid, container=container, updated_at=now)
 
 
-def lost(record: ReplicaRecord, detail: str, now: float) -> ReplicaRecord:
-    return replace(
-        record, state=ReplicaState.LOST, reason=Reason.CONTACT_LOST, message=detail, probe=detail, updated_at=now
-    )
+def lost(record: ReplicaRecord, reason: Reason, detail: str, now: float) -> ReplicaRecord:
+    return replace(record, state=ReplicaState.LOST, reason=reason, message=detail, probe=detail, updated_at=now)
 
 
 def progressed(record: ReplicaRecord, text: str, now: float) -> ReplicaRecord:
@@ -166,6 +164,27 @@ def launch_failed(record: ReplicaRecord, text: str, policy: RestartSpec, now: fl
     if record.doom is not None and record.doom.then is not Then.RETRY:
         return _after_doom(record, record.doom, info, now)
     return _retry(replace(record, pid=None, doom=None, last_exit=info, updated_at=now), policy, text, now, chance)
+
+
+def obstructed(record: ReplicaRecord, reason: Reason, text: str, now: float, chance: float) -> ReplicaRecord:
+    """It could not be started because of something that is none of its doing, and may go: it is tried again until it
+    has, at growing intervals, and nothing of it counts against the restart budget."""
+    doom, last = record.doom, record.last_exit
+    info = last if last is not None and last.reason is reason else ExitInfo(at=_moment(now), reason=reason)
+    if doom is not None:
+        return _after_doom(record, doom, info, now)
+    since = info.at.timestamp() if info.at is not None else now
+    delay = patience(now - since, chance)
+    return replace(
+        record,
+        state=ReplicaState.PENDING,
+        reason=reason,
+        message=f"{text}; tried again in {delay:.0f} s",
+        pid=None,
+        last_exit=info,
+        next_retry_at=now + delay,
+        updated_at=now,
+    )
 
 
 def _retry(record: ReplicaRecord, policy: RestartSpec, text: str, now: float, chance: float) -> ReplicaRecord:

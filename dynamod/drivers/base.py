@@ -6,7 +6,7 @@ else starts, places and restarts replicas: that a graph be there as wanted, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,12 +14,15 @@ from dynamo.sdk.spec import GraphSpec
 from dynamod.core.delegation import Trouble
 from dynamod.schema.graphs import PlanOperation, Replica
 
+from dynamod.schema.states import Reason
+
 
 @dataclass(frozen=True)
 class Container:
     """What drivers that run containers need besides. `image`, else the image of the `build` with this digest.
 
-    `memory` in bytes, `cpu` in cores; `gpus` are the UUIDs of the granted devices.
+    `memory` in bytes, `cpu` in cores; `gpus` are the UUIDs of the granted devices. `network` is the name of the
+    graph's own network, None for the host's; `alias` what the replica's service is called there.
     """
 
     image: str | None = None
@@ -27,6 +30,8 @@ class Container:
     memory: int | None = None
     cpu: float | None = None
     gpus: tuple[str, ...] = ()
+    network: str | None = None
+    alias: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class Unproved:
 
     run: int
     detail: str
+    reason: Reason = Reason.CONTACT_LOST
 
 
 Observed = Running | Ended | NeverStarted | Unproved
@@ -104,6 +110,14 @@ OnEnd = Callable[[str, Ended], None]
 
 class LaunchError(Exception):
     """A replica could not be started. One line for people."""
+
+
+class Obstacle(LaunchError):
+    """What stands in the way is none of the graph's doing and may go: `reason` names it in the wire's vocabulary."""
+
+    def __init__(self, text: str, reason: Reason) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Driver(Protocol):
@@ -121,6 +135,22 @@ class Driver(Protocol):
         """Find out, after a restart of the engine, what became of a run; one that runs is watched again."""
         ...
 
+    async def execute(self, launch: Launch, argv: Sequence[str]) -> tuple[int, bytes]:
+        """Run a command beside the running replica, with its environment; its exit code and its output.
+
+        Raises:
+            OSError: it cannot be run.
+        """
+        ...
+
+    def host_of(self, replica_id: str) -> str:
+        """The address at which ports of a running replica are reached from here."""
+        ...
+
+    def doubt(self, replica_id: str) -> str:
+        """Why it is not known, at the moment, whether a watched replica runs; empty when it is known to."""
+        ...
+
     def terminate(self, replica_id: str) -> None:
         """Ask it to drain and end; returns at once. The end arrives through `OnEnd`."""
         ...
@@ -129,8 +159,8 @@ class Driver(Protocol):
         """End it and all its descendants now."""
         ...
 
-    async def remove(self, replica_id: str) -> None:
-        """Forget an ended replica and delete what it left, logs included."""
+    async def remove(self, replica_id: str, *, keep_output: bool = False) -> None:
+        """Forget an ended replica and delete what it left; its output too, unless somebody may still want that."""
         ...
 
     async def close(self) -> None:
@@ -148,6 +178,14 @@ class NeedsBackend(Protocol):
         Raises:
             Unavailable: it is not; says what to do.
         """
+        ...
+
+    async def prepare(self, launch: Launch) -> None:
+        """What may take long before a start (fetching an image). Raises `LaunchError`."""
+        ...
+
+    async def sweep(self, known: Collection[str]) -> None:
+        """Remove what is left there of replicas that are not `known`: their engine died while it removed them."""
         ...
 
 

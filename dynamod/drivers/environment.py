@@ -14,7 +14,7 @@ from dynamod.core.records import ReplicaRecord, RevisionRecord
 from dynamod.drivers.base import Container, Launch, Limits
 from dynamod.schema.locations import Locations
 
-_OURS = ("DYNAMO_HOST", "DYNAMO_PORT", "DYN_REPLICA_ID", "DYN_DISCOVERY", "DYN_SCOPE", "DYN_RUN_DIR")
+_OURS = ("DYNAMO_HOST", "DYNAMO_PORT", "DYN_REPLICA_ID", "DYN_REPLICA_RUN", "DYN_DISCOVERY", "DYN_SCOPE", "DYN_RUN_DIR")
 """Never inherited: they are set for each replica, or must be absent."""
 
 
@@ -68,14 +68,20 @@ def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundi
         argv=argv,
         env=_environment(record, revision, around, gpus=gpus, inherited=around.environ if local else {}),
         directory=spec.working_dir if local else "",
-        container=None if local else _container(record, revision),
+        container=None if local else _container(record, revision, around),
         limits=Limits(cpu=resources.cpu, memory=resources.memory) if local else Limits(),
     )
 
 
-def _container(record: ReplicaRecord, revision: RevisionRecord) -> Container:
+def _container(record: ReplicaRecord, revision: RevisionRecord, around: Surroundings) -> Container:
+    """On its graph's network, unless it is reached by TCP from outside of it: where a service has HTTP routes its
+    workers, and old and new ones in a roll-out, share one port of the host; and a graph that spans hosts, or meets
+    over a server, needs the addresses of this one."""
     service = revision.spec.service(record.service)
+    local = around.discovery_url.startswith("unix://") and around.request_plane == "stream" and not around.tcp_host
     return Container(
+        network=f"dynamo-{record.graph}-{record.graph_id}" if local and service.http_port is None else None,
+        alias=record.service.lower(),
         image=service.image,
         build=revision.build,
         memory=service.resources.memory,
@@ -106,6 +112,7 @@ def _environment(
         "DYN_REQUEST_PLANE": around.request_plane,
         "DYN_RUN_DIR": str(sockets_dir(around.where, record.id)),
         "DYN_REPLICA_ID": record.id,
+        "DYN_REPLICA_RUN": str(record.run),
         "DYNAMO_SERVICE_CONFIG": msgspec.json.encode(spec.config).decode(),
     }
     if around.tcp_host is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,15 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Subject:
-    """What is probed: one run of a replica. `address` is the URL of its HTTP face, if it has reported one."""
+    """What is probed: one run of a replica. `address` is the URL of its HTTP face, if it has reported one; `host`
+    where its ports are reached; `execute` runs a command where it runs."""
 
     started_at: float
-    directory: str
-    env: Mapping[str, str]
     log_dir: str
     address: Callable[[], str | None]
     port: int | None
+    host: Callable[[], str]
+    execute: Callable[[Sequence[str]], Awaitable[tuple[int, bytes]]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ async def _http(target: str, subject: Subject) -> Verdict:
     """GET; any status from 200 to 399 is healthy."""
     url = target
     if not target.startswith(("http://", "https://")):
-        base = subject.address() or (f"http://127.0.0.1:{subject.port}" if subject.port else None)
+        base = subject.address() or (f"http://{subject.host()}:{subject.port}" if subject.port else None)
         if base is None:
             return Verdict(False, "its HTTP address is not known yet")
         url = f"{base.rstrip('/')}/{target.lstrip('/')}"
@@ -98,7 +99,7 @@ async def _tcp(target: str, subject: Subject) -> Verdict:
     number = int(port) if port else subject.port
     if number is None:
         return Verdict(False, "its port is not known")
-    _, writer = await asyncio.open_connection(host or "127.0.0.1", number)
+    _, writer = await asyncio.open_connection(host or subject.host(), number)
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
@@ -107,23 +108,9 @@ async def _tcp(target: str, subject: Subject) -> Verdict:
 
 async def _exec(argv: list[str], subject: Subject) -> Verdict:
     """Exit code 0 is healthy; the last line of its output is the text."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=subject.directory or None,
-        env=subject.env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        output, _ = await process.communicate()
-    except BaseException:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
+    code, output = await subject.execute(argv)
     lines = output[-_HEAD_BYTES:].decode(errors="replace").strip().splitlines()
-    return Verdict(process.returncode == 0, f"exit code {process.returncode}" + (f": {lines[-1]}" if lines else ""))
+    return Verdict(code == 0, f"exit code {code}" + (f": {lines[-1]}" if lines else ""))
 
 
 class LogProbe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -10,16 +11,18 @@ import select
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import dynamod
 from dynamod.drivers import cgroups, shim
-from dynamod.drivers.base import Ended, Launch, LaunchError, NeverStarted, Observed, OnEnd, Running, Unproved
+from dynamod.drivers.base import Ended, Launch, LaunchError, NeverStarted, Observed, Obstacle, OnEnd, Running, Unproved
 from dynamod.drivers.cgroups import NO_CGROUPS, Cgroups
 from dynamod.drivers.identity import RunRecord, kill_descendants, open_process, read_exit, read_run
 from dynamod.schema.locations import Locations
+from dynamod.schema.states import Reason
 from dynamod.tasks import OwnedTasks
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,10 @@ class ProcessDriver:
                 os.close(notice_in)
             notice = await _first_line(notice_out)
         except OSError as error:
-            raise LaunchError(f"cannot start replica {launch.replica_id}: {error.strerror or error}") from None
+            text = f"cannot start replica {launch.replica_id}: {error.strerror or error}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Obstacle(text, Reason.DISK_FULL) from None
+            raise LaunchError(text) from None
         finally:
             os.close(notice_out)
         directory = self._where.replica_dir(launch.replica_id)
@@ -91,14 +97,40 @@ class ProcessDriver:
             await asyncio.to_thread(self._clear, replica_id, run)
         return observed
 
+    async def execute(self, launch: Launch, argv: Sequence[str]) -> tuple[int, bytes]:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=launch.directory or None,
+            env=launch.env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            output, _ = await process.communicate()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        return process.returncode or 0, output
+
+    def host_of(self, _replica_id: str) -> str:
+        return "127.0.0.1"
+
+    def doubt(self, _replica_id: str) -> str:
+        return ""
+
     def terminate(self, replica_id: str) -> None:
         self._signal(replica_id, signal.SIGTERM)
 
     def kill(self, replica_id: str) -> None:
         self._signal(replica_id, signal.SIGUSR2)
 
-    async def remove(self, replica_id: str) -> None:
+    async def remove(self, replica_id: str, *, keep_output: bool = False) -> None:
         """Under another name first: whoever is killed in the middle leaves no half of a replica's records."""
+        if keep_output:
+            return  # there is nothing but records beside it, which go with it
         directory = self._where.replica_dir(replica_id)
         removed = directory.with_name(f"{REMOVED}{replica_id}")
         with suppress(OSError):

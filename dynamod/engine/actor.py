@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import shutil
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -20,7 +22,7 @@ from dynamod.core.startup import critical_chain, describe_chain
 from dynamod.core.steps import Step, Steps, World
 from dynamod.core.summary import summarise
 from dynamod.core.transitions import End
-from dynamod.drivers.base import Driver, Ended, LaunchError
+from dynamod.drivers.base import Driver, Ended, LaunchError, NeedsBackend, Obstacle
 from dynamod.drivers.environment import launch_of, sockets_dir
 from dynamod.engine.core import Core
 from dynamod.engine.probes import Probes
@@ -193,8 +195,9 @@ class GraphActor:
         elif step.kind is OperationKind.REMOVE:
             turn.remove_replica(record.id)
             effects.append(lambda: self._clear_sockets(record.id))
-            if turn.graph.goal is Goal.REMOVE:  # a replaced replica's log stays for whoever asks why it was replaced
-                effects.append(lambda: self._forget(driver, record.id))
+            # A replaced replica's log stays for whoever asks why it was replaced.
+            keep = turn.graph.goal is not Goal.REMOVE
+            effects.append(lambda: self._forget(driver, record.id, keep))
 
     def _tell_conditions(self, turn: Turn) -> list[tuple[str, str]]:
         """Note once for each replica what it lacks; returns what was noted."""
@@ -247,6 +250,9 @@ class GraphActor:
 
     async def _launch(self, replica_id: str) -> None:
         core = self.core
+        if (refused := await self._prepare(replica_id)) is not None:
+            self.observe(replica_id, refused)
+            return
         async with core.starting:
             record = core.memory.replicas.get(replica_id)
             if record is None or record.state is not ReplicaState.STARTING:
@@ -260,8 +266,7 @@ class GraphActor:
                 sockets_dir(core.where, record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
                 running = await self._driver(record).start(launch)
             except (LaunchError, OSError) as error:
-                text = str(error)
-                self.observe(replica_id, lambda r, now: self._launch_failed(r, run, text, now))
+                self.observe(replica_id, partial(self._launch_failed, run, error))
                 return
 
         if running.lacking:
@@ -274,18 +279,36 @@ class GraphActor:
 
         self.observe(replica_id, apply)
 
-    def _launch_failed(self, record: ReplicaRecord, run: int, text: str, now: float) -> ReplicaRecord:
+    async def _prepare(self, replica_id: str) -> Observation | None:
+        """What takes long before a start, outside of the limit of starts at once; what failed, if it did."""
+        record = self.core.memory.replicas.get(replica_id)
+        driver: object = self._driver(record) if record is not None else None
+        if record is None or not isinstance(driver, NeedsBackend):
+            return None
+        revision = self.core.memory.revisions[record.graph_id][record.revision]
+        try:
+            await driver.prepare(launch_of(record, revision, self.core.around, gpus=self.core.options.allocate_gpus))
+        except LaunchError as error:
+            return partial(self._launch_failed, record.run, error)
+        return None
+
+    def _launch_failed(self, run: int, error: Exception, record: ReplicaRecord, now: float) -> ReplicaRecord:
         if record.run != run or not record.state.holds_process:
             return record
-        return transitions.launch_failed(record, text, self._restart_policy(record), now, self.core.chance())
+        chance = self.core.chance()
+        if isinstance(error, Obstacle):
+            return transitions.obstructed(record, error.reason, str(error), now, chance)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return transitions.obstructed(record, Reason.DISK_FULL, str(error), now, chance)
+        return transitions.launch_failed(record, str(error), self._restart_policy(record), now, chance)
 
     def _clear_sockets(self, replica_id: str) -> None:
         directory = sockets_dir(self.core.where, replica_id)
         work = asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         self.core.tasks.start(work, f"clear the sockets of {replica_id}")
 
-    def _forget(self, driver: Driver, replica_id: str) -> None:
-        self.core.tasks.start(driver.remove(replica_id), f"remove {replica_id}")
+    def _forget(self, driver: Driver, replica_id: str, keep_output: bool) -> None:
+        self.core.tasks.start(driver.remove(replica_id, keep_output=keep_output), f"remove {replica_id}")
 
     def _restart_policy(self, record: ReplicaRecord) -> RestartSpec:
         revision = self.core.memory.revisions[record.graph_id].get(record.revision)

@@ -16,7 +16,7 @@ from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from dynamod.builds.store import BuildStore
 from dynamod.core.errors import StoreError, Unavailable
 from dynamod.core.records import Goal, GraphRecord
-from dynamod.drivers.base import Ended, GraphDriver
+from dynamod.drivers.base import Ended, GraphDriver, NeedsBackend
 from dynamod.drivers.cgroups import open_cgroups
 from dynamod.drivers.docker import DockerDriver
 from dynamod.drivers.environment import Surroundings
@@ -104,6 +104,9 @@ class Engine(Planning, Queries, Explanations):
         if not self.options.ephemeral:
             await self._core.builds.adopt()
             self._tasks.start(keep_house(self._core), "housekeeping")
+            for driver in self._core.drivers.values():
+                if isinstance(driver, NeedsBackend):
+                    self._tasks.start(driver.sweep(self._core.memory.replicas), f"sweep of {driver.name}")
 
     async def stop(self, *, stop_graphs: bool = False) -> None:
         """Let go of everything. Replicas run on, unless `stop_graphs` drains and stops them first."""

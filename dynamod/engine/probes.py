@@ -66,13 +66,14 @@ class Probes:
     ) -> None:
         core = self._core
         launch = launch_of(record, revision, core.around, gpus=core.options.allocate_gpus)
+        driver = core.drivers[record.driver]
         subject = Subject(
             started_at=record.started_at or 0.0,
-            directory=launch.directory,
-            env=launch.env,
             log_dir=log_dir(str(core.where.replica_dir(record.id))),
             address=lambda: self._address(record.id),
             port=service.http_port,
+            host=lambda: driver.host_of(record.id),
+            execute=lambda argv: driver.execute(launch, argv),
         )
         async with asyncio.TaskGroup() as group:
             for name, spec in probes.items():

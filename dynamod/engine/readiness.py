@@ -62,7 +62,7 @@ class StatusWatch:
         self._actor.observe(status.replica_id, partial(self._apply, status))
 
     def _apply(self, status: ReplicaStatus, record: ReplicaRecord, now: float) -> ReplicaRecord:
-        if record.pid is not None and record.host == status.host and record.pid != status.pid:
+        if status.run and status.run != record.run:
             return record  # an earlier run's last words
         if status.http and status.http != record.address and record.state.holds_process:
             record = replace(record, address=status.http, updated_at=now)
@@ -119,6 +119,8 @@ class StatusWatch:
         def apply(record: ReplicaRecord, now: float) -> ReplicaRecord:
             if record.run != run or record.state is ReplicaState.STARTING or self._probed_otherwise(record):
                 return record
+            if doubt := self._actor.core.drivers[record.driver].doubt(replica_id):
+                return transitions.became_unready(record, Reason.BACKEND_UNREACHABLE, doubt, now)
             text = "its process runs, but it is out of contact with discovery"
             return transitions.became_unready(record, Reason.CONTACT_LOST, text, now)
 

@@ -57,8 +57,8 @@ def _tell(actor: GraphActor, watch: StatusWatch, record: ReplicaRecord, observed
     elif isinstance(observed, NeverStarted):
         actor.ended(record.id, Ended(run=observed.run, detail="the engine ended before it was started"))
     else:
-        detail = observed.detail
-        actor.observe(record.id, lambda r, now: transitions.lost(r, detail, now))
+        detail, reason = observed.detail, observed.reason
+        actor.observe(record.id, lambda r, now: transitions.lost(r, reason, detail, now))
 
 
 def _adopt(observed: Running, record: ReplicaRecord, now: float) -> ReplicaRecord:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import docker
-from dynamod.drivers.docker import REPLICA_LABEL
+from dynamod.drivers.docker_containers import REPLICA_LABEL
 from tests.e2e import conftest as e2e
 from tests.e2e.commands import EXAMPLES, Home
 

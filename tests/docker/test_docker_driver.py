@@ -1,19 +1,19 @@
-"""The Docker driver against a real engine: the conformance suite of all drivers."""
+"""What only the Docker driver has: images, limits, networks, and an engine that goes away."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from io import BytesIO
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 import docker
-from dynamod.drivers.base import Container, Driver, Ended, Launch, LaunchError, Running
-from dynamod.drivers.docker import REPLICA_LABEL, DockerDriver
+from dynamod.drivers.base import Container, Driver, Ended, Launch, LaunchError, Obstacle, Running
+from dynamod.drivers.docker import DockerDriver
 from dynamod.schema import locations
-from tests.integration.drivers.conformance import DriverConformance, Ends
+from dynamod.schema.states import Reason
+from tests.conformance.subjects import IMAGE, DockerSubject, Ends
 
 pytestmark = [
     pytest.mark.docker,
@@ -24,91 +24,136 @@ pytestmark = [
         "ignore:Exception ignored in. <socket.*docker.sock:pytest.PytestUnraisableExceptionWarning"
     ),
 ]
-
-IMAGE = "dynamod-test/shell:1"
-DOCKERFILE = """\
-FROM {base}
-RUN printf '#!/usr/local/bin/python3\\nimport sys, time\\ntime.sleep(float(sys.argv[1]))\\n' > /usr/bin/sleep
-RUN printf '#!/usr/local/bin/python3\\nimport pathlib, sys\\npathlib.Path(sys.argv[1]).touch()\\n' > /usr/bin/touch
-RUN python3 -c "import os; [os.chmod('/usr/bin/' + name, 0o755) for name in ('sleep', 'touch')]"
-"""
+FOREVER = "exec sleep 1000"
 
 
-class TestDockerDriver(DriverConformance):
-    @pytest.fixture(autouse=True)
-    def containers(self, engine: docker.DockerClient, base_image: str, tmp_path: Path) -> Iterator[None]:
-        """An image with what the scripts call; what a test leaves of containers goes."""
-        self.engine = engine
-        try:
-            engine.images.get(IMAGE)
-        except docker.errors.ImageNotFound:
-            engine.images.build(fileobj=BytesIO(DOCKERFILE.format(base=base_image).encode()), tag=IMAGE, rm=True)
-        yield
-        label = f"{REPLICA_LABEL}={locations(tmp_path).state_dir}/a"
-        for left in engine.containers.list(all=True, filters={"label": label}):
-            left.remove(force=True)
+@pytest.fixture
+async def subject(engine: docker.DockerClient, base_image: str, tmp_path: Path) -> AsyncIterator[DockerSubject]:
+    made = DockerSubject(tmp_path, engine, base_image)
+    yield made
+    await made.clear()
 
-    def make(self, base: Path, ends: Ends) -> Driver:
-        where = locations(base)
-        where.run_dir.mkdir(parents=True, exist_ok=True)
-        return DockerDriver(where, ends, mounts=[base])
 
-    def launch(self, base: Path, replica_id: str, run: int, script: str) -> Launch:
-        container = Container(image=IMAGE)
-        return Launch(replica_id, run, ["/bin/sh", "-c", script], {}, str(base), container)
+@pytest.fixture
+def ends() -> Ends:
+    return Ends()
 
-    async def kill_abruptly(self, running: Running) -> None:
-        await asyncio.to_thread(self.engine.api.kill, running.container, "SIGKILL")
 
-    async def test_output_is_stored_once_over_a_restart_of_the_engine(self, tmp_path: Path) -> None:
-        first = self.make(tmp_path, Ends())
-        await first.start(self.launch(tmp_path, "a", 1, "echo one; echo two >&2; sleep 3; echo three"))
-        await until(lambda: b"two" in log(tmp_path))
-        await first.close()
-        ends = Ends()
-        second = self.make(tmp_path, ends)
-        assert isinstance(await second.recover("a", 1), Running)
-        assert (await ends.of("a")).code == 0
-        assert sorted(log(tmp_path).split()) == [b"one", b"three", b"two"]
-        await second.close()
+@pytest.fixture
+async def driver(subject: DockerSubject, ends: Ends) -> AsyncIterator[Driver]:
+    driver = subject.make(ends)
+    yield driver
+    await driver.close()
 
-    async def test_a_container_that_was_removed_has_ended(self, driver: Driver, tmp_path: Path, ends: Ends) -> None:
-        running = await driver.start(self.launch(tmp_path, "a", 1, "exec sleep 1000"))
-        await asyncio.to_thread(self.engine.api.remove_container, running.container, force=True)
-        ended = await ends.of("a")
-        assert (ended.run, ended.code in (None, 137)) == (1, True)
-        again = self.make(tmp_path, Ends())
-        assert isinstance(await again.recover("a", 1), Ended)
-        await again.close()
 
-    async def test_an_image_that_is_missing_says_what_to_do(self, driver: Driver, tmp_path: Path) -> None:
-        launch = self.launch(tmp_path, "a", 1, "exit 0")
-        for container, words in (
-            (Container(build="0" * 64), "dynamoctl containerize 000000000000"),
-            (Container(image="dynamod-test/none:1"), "No such image"),
-            (Container(), "it has no image"),
-        ):
-            with pytest.raises(LaunchError, match=words):
-                await driver.start(Launch("a", 1, launch.argv, {}, "", container))
+def launch(container: Container, script: str = FOREVER, replica_id: str = "a") -> Launch:
+    return Launch(replica_id, 1, ["/bin/sh", "-c", script], {}, "", container)
 
-    async def test_limits_and_privileges(self, driver: Driver, tmp_path: Path, ends: Ends) -> None:
-        container = Container(image=IMAGE, memory=64 << 20, cpu=0.5)
-        running = await driver.start(Launch("a", 1, ["/bin/sh", "-c", "exec sleep 1000"], {}, "", container))
-        config = (await asyncio.to_thread(self.engine.api.inspect_container, running.container))["HostConfig"]
-        assert (config["Memory"], config["NanoCpus"]) == (64 << 20, 500_000_000)
-        assert config["CapDrop"] == ["ALL"]
-        assert config["RestartPolicy"]["Name"] in ("", "no")
-        driver.kill("a")
-        await ends.of("a")
-        await driver.remove("a")
-        assert not locations(tmp_path).replica_dir("a").exists()
+
+async def test_output_is_stored_once_over_a_restart_of_the_engine(subject: DockerSubject, driver: Driver) -> None:
+    await driver.start(launch(Container(image=IMAGE), "echo one; echo two >&2; sleep 3; echo three"))
+    await until(lambda: b"two" in log(subject.base))
+    await driver.close()
+    ends = Ends()
+    second = subject.make(ends)
+    assert isinstance(await second.recover("a", 1), Running)
+    assert (await ends.of("a")).code == 0
+    assert sorted(log(subject.base).split()) == [b"one", b"three", b"two"]
+    await second.close()
+
+
+async def test_a_container_that_was_removed_has_ended(subject: DockerSubject, driver: Driver, ends: Ends) -> None:
+    running = await driver.start(launch(Container(image=IMAGE)))
+    await asyncio.to_thread(subject.engine.api.remove_container, running.container, force=True)
+    ended = await ends.of("a")
+    assert (ended.run, ended.code in (None, 137)) == (1, True)
+    again = subject.make(Ends())
+    assert isinstance(await again.recover("a", 1), Ended)
+    await again.close()
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        (Container(build="0" * 64), "dynamoctl containerize 000000000000"),
+        (Container(image="127.0.0.1:9/none:1"), "image 127.0.0.1:9/none:1 is not here and cannot be pulled: .*refused"),
+    ],
+)
+async def test_an_image_that_is_missing_is_an_obstacle(driver: Driver, container: Container, words: str) -> None:
+    with pytest.raises(Obstacle, match=words) as refused:
+        await driver.start(launch(container))
+    assert refused.value.reason is Reason.IMAGE_UNAVAILABLE
+
+
+async def test_no_image_at_all_is_a_mistake(driver: Driver) -> None:
+    with pytest.raises(LaunchError, match="it has no image") as refused:
+        await driver.start(launch(Container()))
+    assert not isinstance(refused.value, Obstacle)
+
+
+async def test_limits_and_privileges(subject: DockerSubject, driver: Driver, ends: Ends) -> None:
+    running = await driver.start(launch(Container(image=IMAGE, memory=64 << 20, cpu=0.5)))
+    config = (await asyncio.to_thread(subject.engine.api.inspect_container, running.container))["HostConfig"]
+    assert (config["Memory"], config["MemorySwap"], config["NanoCpus"]) == (64 << 20, 64 << 20, 500_000_000)
+    assert config["PidsLimit"] == 8192
+    assert config["CapDrop"] == ["ALL"]
+    assert config["RestartPolicy"]["Name"] in ("", "no")
+    assert config["NetworkMode"] == "host"
+    driver.kill("a")
+    await ends.of("a")
+
+
+async def test_gpus_are_asked_for_by_uuid(subject: DockerSubject, driver: Driver) -> None:
+    """No engine here has any: it says so, of a container that was made with the request."""
+    with pytest.raises(LaunchError, match=r"gpu|nvidia"):
+        await driver.start(launch(Container(image=IMAGE, gpus=("GPU-1", "GPU-2"))))
+    assert subject.leftovers() == []
+
+
+async def test_a_graph_has_a_network_of_its_own(subject: DockerSubject, driver: Driver, ends: Ends) -> None:
+    serve = "exec python3 -c 'import socket, time; s = socket.create_server((\"\", 7000)); time.sleep(1000)'"
+    ask = "import socket, sys; socket.create_connection((sys.argv[1], 7000), 3)"
+    for name, network in (("a", "dynamo-one"), ("b", "dynamo-one"), ("c", "dynamo-two")):
+        container = Container(image=IMAGE, network=f"{network}-{subject.base.name}", alias=f"service-{name}")
+        await driver.start(launch(container, serve, name))
+    here = launch(Container(), replica_id="b")
+    await until_async(lambda: succeeds(driver, here, "service-a", ask))
+    assert not await succeeds(driver, launch(Container(), replica_id="c"), driver.host_of("a"), ask)
+    assert not await succeeds(driver, launch(Container(), replica_id="c"), "service-a", ask)
+    for name in "abc":
+        driver.kill(name)
+        await ends.of(name)
+        await driver.remove(name)
+    assert subject.leftovers() == []
+
+
+async def test_what_an_engine_that_died_did_not_remove_is_swept(subject: DockerSubject, driver: Driver) -> None:
+    network = f"dynamo-{subject.base.name}"
+    await driver.start(launch(Container(image=IMAGE, network=network), replica_id="forgotten"))
+    await driver.start(launch(Container(image=IMAGE), replica_id="known"))
+    await driver.close()
+    again = DockerDriver(locations(subject.base), Ends())
+    await again.sweep({"known"})
+    assert subject.leftovers() == ["dynamo-known"]
+    await again.close()
+
+
+async def succeeds(driver: Driver, beside: Launch, host: str, script: str) -> bool:
+    code, _ = await driver.execute(beside, ["python3", "-c", script, host])
+    return code == 0
 
 
 def log(base: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(locations(base).replica_dir("a").rglob("*.log")))
 
 
-async def until(condition) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
+            await asyncio.sleep(0.05)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():
             await asyncio.sleep(0.05)

@@ -47,7 +47,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One replica's own report. `progress` is for people, `message` explains `unready`.
 
     `http` is the base URL of its HTTP face, empty when there is none. `instance_id` is 0 until it has one.
-    `alive` is what its liveness handlers say; one that is not should be started anew.
+    `alive` is what its liveness handlers say; one that is not should be started anew. `run` counts the starts of
+    this replica, 0 where nobody counts: it tells a status from an earlier run's last words.
     """
 
     replica_id: str
@@ -61,6 +62,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     http: str = ""
     address: Address = Address()
     alive: bool = True
+    run: int = 0
 
 
 def encode(value: Instance | ReplicaStatus) -> bytes:

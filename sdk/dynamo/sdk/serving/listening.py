@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +71,10 @@ def _bind(family: int, address: Any, *, reuse_port: bool) -> socket.socket | Non
     return made
 
 
-async def listen_beside_siblings(runtime: DistributedRuntime, service: str, host: str, port: int) -> socket.socket:
-    """A socket on a port that only workers of this very service may share.
+async def listen_beside_siblings(
+    runtime: DistributedRuntime, own: ReplicaStatus, host: str, port: int
+) -> socket.socket:
+    """A socket on a port that only workers of the service whose status is `own` may share.
 
     Workers that start together all see a port in use before its first holder has said so: they look again.
 
@@ -84,7 +85,7 @@ async def listen_beside_siblings(runtime: DistributedRuntime, service: str, host
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _SIBLING_WAIT
     while True:
-        siblings = await _siblings(runtime, service) if port else []
+        siblings = await _siblings(runtime, own) if port else []
         try:
             return listen(host, port, shared=any(status.http.endswith(f":{port}") for status in siblings))
         except PortInUse:
@@ -93,9 +94,8 @@ async def listen_beside_siblings(runtime: DistributedRuntime, service: str, host
         await asyncio.sleep(_LOOK_AGAIN)
 
 
-async def _siblings(runtime: DistributedRuntime, service: str) -> list[ReplicaStatus]:
+async def _siblings(runtime: DistributedRuntime, own: ReplicaStatus) -> list[ReplicaStatus]:
     """What other workers of the service say of themselves."""
     snapshot = await runtime.discovery.get_prefix(replicas_prefix(runtime.scope))
     statuses = [decode_status(item.value) for item in snapshot.items]
-    mine = (socket.gethostname(), os.getpid())
-    return [status for status in statuses if status.service == service and (status.host, status.pid) != mine]
+    return [status for status in statuses if status.service == own.service and status.replica_id != own.replica_id]

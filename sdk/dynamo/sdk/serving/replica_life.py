@@ -98,8 +98,12 @@ class Replica:
             settings = msgspec.structs.replace(settings, lease_ttl=float(self.service.lease.ttl))
         runtime = await DistributedRuntime.connect(settings=settings)
         try:
+            run = self._environ.get("DYN_REPLICA_RUN", "")
             reporter = Reporter(
-                runtime, self._environ.get("DYN_REPLICA_ID") or _own_id(self.service), self.service.name
+                runtime,
+                self._environ.get("DYN_REPLICA_ID") or _own_id(self.service),
+                self.service.name,
+                run=int(run) if run.isdecimal() else 0,
             )
             set_reporter(reporter)
             async with asyncio.TaskGroup() as tasks:
@@ -157,7 +161,7 @@ class Replica:
 
         for edge in service.dependencies.values():
             tasks.create_task(_open(edge.client))
-        http = await self._start_http_server(tasks, runtime)
+        http = await self._start_http_server(tasks, runtime, reporter)
         for name, endpoint in endpoints.items():
             handler, request_type = request_handler(offered[name], self._instance)
             self._served.append(endpoint.serve_endpoint(handler, request_type=request_type))
@@ -195,7 +199,9 @@ class Replica:
 
     # -- HTTP
 
-    async def _start_http_server(self, tasks: asyncio.TaskGroup, runtime: DistributedRuntime) -> str:
+    async def _start_http_server(
+        self, tasks: asyncio.TaskGroup, runtime: DistributedRuntime, reporter: Reporter
+    ) -> str:
         """Listen for the service's own routes; the base URL, or "" for a service without any."""
         if not self.service.serves_http:
             return ""
@@ -211,7 +217,7 @@ class Replica:
             from dynamo.sdk.serving.http_app import build_app
 
             app = build_app(self.service, self._instance)
-        listening = await listen_beside_siblings(runtime, self.service.name, host, port)
+        listening = await listen_beside_siblings(runtime, reporter.status, host, port)
         websockets = any("WebSocket" in type(route).__name__ for route in getattr(app, "routes", ()))
         scoped = RequestScope(app, self.service.name, runtime.metrics)
         self._http = await self._serve_web(tasks, scoped, listening, websockets=websockets)

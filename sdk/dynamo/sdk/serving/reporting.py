@@ -22,13 +22,18 @@ logger = logging.getLogger(__name__)
 class Reporter:
     """Keeps the replica's `ReplicaStatus` and publishes each change, in order."""
 
-    def __init__(self, runtime: DistributedRuntime, replica_id: str, service: str) -> None:
+    def __init__(self, runtime: DistributedRuntime, replica_id: str, service: str, *, run: int = 0) -> None:
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self.status = ReplicaStatus(
-            replica_id=replica_id, service=service, pid=os.getpid(), host=socket.gethostname(), state="starting"
+            replica_id=replica_id,
+            service=service,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            state="starting",
+            run=run,
         )
 
     async def report(self, **changes: Any) -> None:

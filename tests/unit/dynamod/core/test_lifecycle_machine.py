@@ -85,11 +85,13 @@ class Lifecycle(RuleBasedStateMachine):
         self.now += seconds
 
     @precondition(lambda self: any(r.state is ReplicaState.STARTING for r in self.replicas.values()))
-    @rule(data=st.data(), outcome=st.sampled_from(["ready", "crash", "config", "nothing", "never"]))
+    @rule(data=st.data(), outcome=st.sampled_from(["ready", "crash", "config", "nothing", "never", "obstacle"]))
     def starting(self, data: st.DataObject, outcome: str) -> None:
         record = data.draw(st.sampled_from([r for r in self.replicas.values() if r.state is ReplicaState.STARTING]))
         if outcome == "never":
             self.put(transitions.launch_failed(record, "no such file", POLICY, self.now, 0.5))
+        elif outcome == "obstacle":
+            self.put(transitions.obstructed(record, Reason.DISK_FULL, "no room", self.now, 0.5))
         elif outcome == "ready":
             launched = transitions.launched(record, 7, None, "host", self.now)
             self.put(transitions.became_ready(launched, "ok", self.now))
@@ -109,7 +111,7 @@ class Lifecycle(RuleBasedStateMachine):
         elif outcome == "ready":
             self.put(transitions.became_ready(record, "ok", self.now))
         elif outcome == "lost":
-            self.put(transitions.lost(record, "no contact", self.now))
+            self.put(transitions.lost(record, Reason.CONTACT_LOST, "no contact", self.now))
         elif outcome == "found":
             self.put(transitions.adopted(record, 7, None, self.now))
         elif record.doom is None:

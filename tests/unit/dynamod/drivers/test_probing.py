@@ -9,19 +9,24 @@ from pathlib import Path
 import pytest
 
 from dynamo.sdk.spec import ProbeSpec
+from dynamod.drivers.base import Launch
 from dynamod.drivers.logfile import log_dir
 from dynamod.drivers.logwriter import LogWriter
 from dynamod.drivers.probing import Subject, Verdict, look, probe_for
+from dynamod.drivers.process import ProcessDriver
+from dynamod.schema import locations
 
 
 def subject(tmp_path: Path, *, port: int | None = None, address: str | None = None, started: float = 0.0) -> Subject:
+    launch = Launch("a", 1, [], {"PATH": "/usr/bin:/bin", "WORD": "hello"}, str(tmp_path))
+    driver = ProcessDriver(locations(tmp_path), lambda _id, _ended: None)
     return Subject(
         started_at=started,
-        directory=str(tmp_path),
-        env={"PATH": "/usr/bin:/bin", "WORD": "hello"},
         log_dir=log_dir(str(tmp_path)),
         address=lambda: address,
         port=port,
+        host=lambda: driver.host_of("a"),
+        execute=lambda argv: driver.execute(launch, argv),
     )
 
 
