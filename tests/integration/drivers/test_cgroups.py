@@ -16,7 +16,7 @@ from dynamod.drivers.base import Driver, Ended, Launch, Limits, Running
 from dynamod.drivers.cgroups import Cgroups, open_cgroups
 from dynamod.drivers.process import ProcessDriver
 from dynamod.schema import locations
-from tests.integration.drivers.conformance import DEADLINE, Ends
+from tests.conformance.subjects import DEADLINE, Ends
 from tests.integration.drivers.test_process_driver import TestProcessDriver as ProcessConformance
 
 SLEEP_ELSEWHERE = "setsid sh -c 'echo $$ > left; unset DYN_REPLICA_ID; exec sleep 1000' &"
