@@ -13,7 +13,6 @@ from typing import Any, Protocol, runtime_checkable
 from dynamo.sdk.spec import GraphSpec
 from dynamod.core.delegation import Trouble
 from dynamod.schema.graphs import PlanOperation, Replica
-
 from dynamod.schema.states import Reason
 
 

@@ -118,8 +118,12 @@ async def test_terminate_lets_it_drain(
     assert (await ends.of("a")).code == 5
 
 
-async def test_kill_ends_the_stubborn(driver: Driver, start: Callable[..., Awaitable[Running]], ends: Ends) -> None:
-    await start("trap '' TERM; while :; do sleep 0.05; done")
+async def test_kill_ends_the_stubborn(
+    driver: Driver, start: Callable[..., Awaitable[Running]], ends: Ends, subject: Subject
+) -> None:
+    ready = subject.base / "ready"
+    await start(f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done")
+    await until(ready.exists)
     driver.terminate("a")
     driver.kill("a")
     assert (await ends.of("a")).signal == 9

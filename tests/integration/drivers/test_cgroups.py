@@ -17,7 +17,6 @@ from dynamod.drivers.cgroups import Cgroups, open_cgroups
 from dynamod.drivers.process import ProcessDriver
 from dynamod.schema import locations
 from tests.conformance.subjects import DEADLINE, Ends
-from tests.integration.drivers.test_process_driver import TestProcessDriver as ProcessConformance
 
 SLEEP_ELSEWHERE = "setsid sh -c 'echo $$ > left; unset DYN_REPLICA_ID; exec sleep 1000' &"
 HOG = "data = []\nwhile True:\n    data.append(bytearray(8 << 20))"
@@ -37,17 +36,6 @@ def limiting(groups: Cgroups) -> Cgroups:
     if not {"cpu", "memory"} <= groups.limits:
         pytest.skip(f"LIMITS ARE NOT TESTED: {groups.lacking}")
     return groups
-
-
-class TestProcessDriverInGroups(ProcessConformance):
-    """All that the driver promises holds in control groups as well."""
-
-    @pytest.fixture(autouse=True)
-    def _needs_groups(self, groups: Cgroups) -> None:
-        self._groups = groups
-
-    def make(self, base: Path, ends: Ends) -> Driver:
-        return ProcessDriver(locations(base), ends, groups=self._groups)
 
 
 @pytest.fixture
