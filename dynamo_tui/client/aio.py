@@ -78,9 +78,10 @@ class AsyncClient:
 
         Wrap it in `contextlib.aclosing` when you leave it early: closing it closes the connection.
         """
-        async with aclosing(self._items(call, Resumption(last_event_id), None)) as items:
-            async for item in items:
-                yield item
+        async with aclosing(self._batches(call, Resumption(last_event_id), None)) as batches:
+            async for batch in batches:
+                for item in batch:
+                    yield item
 
     async def follow(
         self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
@@ -92,21 +93,31 @@ class AsyncClient:
         Raises:
             Gone: the daemon no longer keeps what is needed to resume without a gap: take a snapshot and follow anew.
         """
+        following = self.follow_batches(call, last_event_id=last_event_id, on_connection=on_connection)
+        async with aclosing(following) as batches:
+            async for batch in batches:
+                for item in batch:
+                    yield item
+
+    async def follow_batches(
+        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
+    ) -> AsyncGenerator[list[T], None]:
+        """As `follow`, but what arrived at once comes at once: for streams of very many items. No batch is empty."""
         resumption = Resumption(last_event_id)
         while True:
             try:
-                async with aclosing(self._items(call, resumption, on_connection)) as items:
-                    async for item in items:
-                        yield item
+                async with aclosing(self._batches(call, resumption, on_connection)) as batches:
+                    async for batch in batches:
+                        yield batch
             except (StreamLost, Unavailable, Unreachable) as error:
                 delay = resumption.next_delay()
                 if on_connection is not None:
                     on_connection(ConnectionState(connected=False, error=str(error), retry_in_s=delay))
                 await asyncio.sleep(delay)
 
-    async def _items(
+    async def _batches(
         self, call: StreamCall[T], resumption: Resumption, on_connection: OnConnection | None
-    ) -> AsyncGenerator[T, None]:
+    ) -> AsyncGenerator[list[T], None]:
         headers = request_headers(self.context.token, resumption.headers(), body=False, stream=True)
         parser = EventParser()
         try:
@@ -117,10 +128,21 @@ class AsyncClient:
                 if on_connection is not None:
                     on_connection(ConnectionState(connected=True))
                 async for chunk in response.aiter_raw():
+                    batch: list[T] = []
+                    problem: ClientError | None = None
                     for event in parser.feed(chunk):
+                        try:
+                            item = call.decode(event)
+                        except ClientError as error:
+                            problem = error
+                            break
+                        if item is not None:
+                            batch.append(item)
                         resumption.seen(event.id)
-                        if (item := call.decode(event)) is not None:
-                            yield item
+                    if batch:
+                        yield batch
+                    if problem is not None:
+                        raise problem
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise self._failure(error) from error
         except httpx.ReadTimeout:

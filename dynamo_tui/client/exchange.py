@@ -48,8 +48,8 @@ class Call(Generic[T]):
 class StreamCall(Generic[T]):
     """A stream of server-sent events. `types` maps an event's name to what its data is decoded into.
 
-    Events of other names are passed over, so that a newer daemon can add some; `problem` is how a daemon ends
-    a stream, and is raised.
+    `bytes` leaves it as it came. Events of other names are passed over, so that a newer daemon can add some; `problem`
+    is how a daemon ends a stream, and is raised.
     """
 
     path: str
@@ -72,6 +72,8 @@ class StreamCall(Generic[T]):
         wanted = self.types.get(event.event)
         if wanted is None:
             return None
+        if wanted is bytes:
+            return cast("T", event.data)
         try:
             return cast("T", _decoder(wanted).decode(event.data))
         except msgspec.DecodeError as error:

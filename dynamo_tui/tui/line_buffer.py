@@ -2,12 +2,15 @@
 
 The newest `limit` lines are held, in chunks; the daemon keeps the rest. Numbers are absolute: a line
 keeps its number however many follow, and older lines fetched later count down below the first.
+Lines may come as JSON: they are decoded when they are read, for most of them never are.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from dynamod.schema import LogGap, LogLine
 
@@ -15,6 +18,20 @@ CHUNK = 512
 LINES_HELD = 60_000
 
 Entry = LogLine | LogGap
+Held = Entry | bytes
+"""`bytes` is a `LogLine` in JSON."""
+
+_decoder = msgspec.json.Decoder(LogLine)
+
+
+def read_entry(held: Held) -> Entry:
+    if not isinstance(held, bytes):
+        return held
+    try:
+        return _decoder.decode(held)
+    except msgspec.DecodeError:
+        text = f"a line that cannot be read: {held.decode('utf-8', 'replace')}"
+        return LogLine(t=0.0, replica="", service="", line=-1, level="error", text=text)
 
 
 class LineBuffer:
@@ -22,7 +39,7 @@ class LineBuffer:
         self.limit = max(limit, CHUNK)
         self.received = 0
         self.skipped = 0
-        self._chunks: deque[list[Entry]] = deque()
+        self._chunks: deque[list[Held]] = deque()
         self._starts: deque[int] = deque()  # the number of each chunk's first line
         self._end = 0
 
@@ -53,18 +70,21 @@ class LineBuffer:
             guess -= 1
         while guess + 1 < len(self._starts) and self._starts[guess + 1] <= number:
             guess += 1
-        return self._chunks[guess][number - self._starts[guess]]
+        return read_entry(self._chunks[guess][number - self._starts[guess]])
 
-    def extend(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            if isinstance(entry, LogGap):
-                self.skipped += entry.skipped
+    def extend(self, entries: Sequence[Held]) -> None:
+        self.skipped += sum(entry.skipped for entry in entries if isinstance(entry, LogGap))
+        begin = 0
+        while begin < len(entries):
             if not self._chunks or len(self._chunks[-1]) >= CHUNK:
                 self._chunks.append([])
                 self._starts.append(self._end)
-            self._chunks[-1].append(entry)
-            self._end += 1
-            self.received += 1
+            newest = self._chunks[-1]
+            added = entries[begin : begin + CHUNK - len(newest)]
+            newest += added
+            begin += len(added)
+            self._end += len(added)
+        self.received += len(entries)
         while len(self) - len(self._chunks[0] if self._chunks else ()) >= self.limit:
             self._chunks.popleft()
             self._starts.popleft()

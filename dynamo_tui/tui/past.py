@@ -111,11 +111,18 @@ class Past:
         self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
     ) -> AsyncGenerator[T, None]:
         """What a stream had said by then, and no more: the clock stands still until the dashboard begins anew."""
+        async for batch in self.follow_batches(call, last_event_id=last_event_id, on_connection=on_connection):
+            for item in batch:
+                yield item
+
+    async def follow_batches(
+        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
+    ) -> AsyncGenerator[list[T], None]:
+        """The same, all at once."""
         del last_event_id
         if on_connection is not None:
             on_connection(ConnectionState(connected=True))
-        for item in await self._items(call):
-            yield cast("T", item)
+        yield cast("list[T]", list(await self._items(call)))
         await asyncio.Event().wait()
 
     async def _items(self, call: StreamCall[Any]) -> Sequence[Any]:

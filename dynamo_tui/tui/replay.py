@@ -127,19 +127,26 @@ class Replay:
         self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
     ) -> AsyncGenerator[T, None]:
         """Items as their time comes; a stream of states begins with the newest one."""
+        async for batch in self.follow_batches(call, last_event_id=last_event_id, on_connection=on_connection):
+            for item in batch:
+                yield item
+
+    async def follow_batches(
+        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
+    ) -> AsyncGenerator[list[T], None]:
+        """The same; what was there already comes at once."""
         del last_event_id
         if on_connection is not None:
             on_connection(ConnectionState(connected=True))
         parts = call.path.removesuffix("/stream").split("/")
         kinds = _STREAMS[parts[-1]]
         begin = self.clock.now()
-        for item in self._first_items(parts[-1], call):
-            yield cast("T", item)
+        yield cast("list[T]", self._first_items(parts[-1], call))
         entries = sorted((e for kind in kinds for e in self._by_kind.get(kind, [])), key=lambda e: e.t)
         for entry in entries[bisect_right(entries, begin, key=lambda e: e.t) :]:
             await self.clock.reach(entry.t)
             if not isinstance(entry.data, LogLine) or _kept(entry.data, call.query):
-                yield cast("T", entry.data)
+                yield [cast("T", entry.data)]
         await asyncio.Event().wait()
 
     def _first_items(self, name: str, call: StreamCall[Any]) -> list[Any]:

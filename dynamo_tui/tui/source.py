@@ -25,6 +25,10 @@ class Source(Protocol):
         self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
     ) -> AsyncGenerator[T, None]: ...
 
+    def follow_batches(
+        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
+    ) -> AsyncGenerator[list[T], None]: ...
+
     async def aclose(self) -> None: ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 from dynamo_tui.client import calls, streams
 from dynamo_tui.client.errors import ApiError, ClientError
 from dynamo_tui.tui import figures
-from dynamo_tui.tui.line_buffer import Entry, LineBuffer
+from dynamo_tui.tui.line_buffer import Entry, Held, LineBuffer, read_entry
 from dynamo_tui.tui.screens.base import FEEDS, Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Topic
@@ -28,6 +28,8 @@ from dynamod.schema import LogLine
 TAIL = 1_000
 OLDER = 1_000
 DRAW_EVERY_S = 0.2
+RESUMED_S = 1.0
+"""A log that has gone on for so long since the last line held does not bring that one again."""
 LEVELS = ("", "debug", "info", "warning", "error")
 
 
@@ -117,11 +119,12 @@ class LogsView(View):
             level=self.level or None,
         )
         try:
-            async with aclosing(self.connection.client.follow(call)) as lines:
-                async for line in lines:
-                    if seen and isinstance(line, LogLine) and (line.replica, line.line) in seen:
-                        continue
-                    self.buffer.extend((line,))
+            following = self.connection.client.follow_batches(streams.lines_as_sent(call))
+            async with aclosing(following) as batches:
+                async for batch in batches:
+                    self.buffer.extend(_unseen(batch, seen) if seen else batch)
+                    if last and seen and _begins_after(batch, last.t + RESUMED_S):
+                        seen.clear()
                     if not self._draw_due:
                         self._draw_due = True
                         self.set_timer(DRAW_EVERY_S if self.buffer.received > 1 else 0.02, self._draw)
@@ -266,6 +269,7 @@ class LogsView(View):
 
     def action_follow(self) -> None:
         self.log_view.follow(not self.log_view.following)
+        self._show_status()  # in the frame that shows the log, not in the one after
 
     def action_wrap(self) -> None:
         self.log_view.toggle_wrap()
@@ -385,6 +389,17 @@ class LogsView(View):
     def _write(self, path: str, entries: Sequence[Entry]) -> None:
         with Path(path).expanduser().open("w", encoding="utf-8") as stream:
             stream.writelines(self.log_view.plain_line(entry) + "\n" for entry in entries)
+
+
+def _unseen(batch: Sequence[Held], seen: Collection[tuple[str, int]]) -> list[Held]:
+    """A batch without the lines that are held already."""
+    read = ((held, read_entry(held)) for held in batch)
+    return [held for held, entry in read if not (isinstance(entry, LogLine) and (entry.replica, entry.line) in seen)]
+
+
+def _begins_after(batch: Sequence[Held], t: float) -> bool:
+    first = next((e for held in batch if isinstance(e := read_entry(held), LogLine)), None)
+    return first is not None and first.t > t
 
 
 def _is_error(entry: Entry) -> bool:

@@ -17,7 +17,7 @@ from textual.widget import Widget
 from dynamo_tui.tui.figures import count, precise_clock
 from dynamo_tui.tui.line_buffer import Entry, LineBuffer
 from dynamo_tui.tui.tones import Palette, Tone, level_tone, series_tone
-from dynamo_tui.tui.widgets.paint import palette_of
+from dynamo_tui.tui.widgets.paint import palette_of, strip_of
 from dynamod.schema import LogGap, LogLine
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
@@ -296,7 +296,7 @@ class LogView(Widget, can_focus=True):
         entry = self.buffer[number]
         if isinstance(entry, LogGap):
             text = f"… {count(entry.skipped)} lines skipped: they came faster than they could be shown"
-            return Strip([mark, Segment(text, base + palette[Tone.WARN])]).adjust_cell_length(width, base)
+            return strip_of([mark, Segment(text, base + palette[Tone.WARN])], width, base)
         return self._line(entry, start, mark, base, palette, width)
 
     def _line(self, entry: LogLine, start: int, mark: Segment, base: Style, palette: Palette, width: int) -> Strip:
@@ -315,7 +315,7 @@ class LogView(Widget, can_focus=True):
         elif self._left:
             text = text[self._left :]
         segments += self._text(text, base + palette[level_tone(entry.level)], palette)
-        return Strip(segments).adjust_cell_length(width, base)
+        return strip_of(segments, width, base)
 
     def _text(self, text: str, style: Style, palette: Palette) -> Sequence[Segment]:
         if self._find is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -16,9 +16,33 @@ from dynamo_tui.tui.tones import Palette, Run, palette
 
 
 def palette_of(widget: Widget) -> Palette:
-    """The palette of the theme that is on now."""
+    """The palette of the theme that is on now. It is asked for at every line, so that the last one is kept."""
     app = widget.app
-    return palette(app.theme_variables, app.current_theme.dark)
+    variables = app.theme_variables  # another object whenever the theme changes
+    if _last[0] is not variables:
+        _last[:] = variables, palette(variables, app.current_theme.dark)
+    found: Palette = _last[1]
+    return found
+
+
+_last: list[Any] = [None, None]
+
+
+def strip_of(segments: Iterable[Segment], width: int, base: Style) -> Strip:
+    """The segments as a strip of exactly `width` cells, cut or filled up with `base`."""
+    fitting: list[Segment] = []
+    left = width
+    for segment in segments:
+        size = segment.cell_length
+        if size >= left:
+            fitting.append(segment if size == left else Segment(set_cell_size(segment.text, left), segment.style))
+            left = 0
+            break
+        fitting.append(segment)
+        left -= size
+    if left:
+        fitting.append(Segment(" " * left, base))
+    return Strip(fitting, width)
 
 
 def fitted(

@@ -20,7 +20,7 @@ from textual.strip import Strip
 
 from dynamo_tui.tui.matching import matches
 from dynamo_tui.tui.tones import Palette, Run, Tone
-from dynamo_tui.tui.widgets.paint import fitted, palette_of
+from dynamo_tui.tui.widgets.paint import fitted, palette_of, strip_of
 
 R = TypeVar("R")
 
@@ -227,9 +227,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if index >= len(self._rows):
             if index == 0 and not self._rows:
                 text = self.empty if not self._all else f"no match for /{self.filter} in {len(self._all)} rows"
-                return Strip([Segment(f" {text}", palette.base + palette[Tone.MUTED])]).adjust_cell_length(
-                    width, palette.base
-                )
+                return strip_of([Segment(f" {text}", palette.base + palette[Tone.MUTED])], width, palette.base)
             return Strip.blank(width, palette.base)
         base = palette.base
         if index == self._cursor:
@@ -241,7 +239,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
             column = self.columns[i]
             segments += fitted(column.cell(row), cells, palette, base, align=column.align)
             segments.append(Segment("  ", base))
-        return Strip(segments).adjust_cell_length(width, base)
+        return strip_of(segments, width, base)
 
     def _header(self, width: int, palette: Palette) -> Strip:
         style = palette.base + palette.header
@@ -250,4 +248,4 @@ class Table(ScrollView, Generic[R], can_focus=True):
             column = self.columns[i]
             title = column.title.rjust(cells) if column.align == "right" else column.title.ljust(cells)
             segments += [Segment(title, style), Segment("  ", style)]
-        return Strip(segments).adjust_cell_length(width, style)
+        return strip_of(segments, width, style)

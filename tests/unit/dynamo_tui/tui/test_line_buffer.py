@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from dynamo_tui.tui.line_buffer import CHUNK, LineBuffer
@@ -12,7 +13,7 @@ def line(number: int) -> LogLine:
 
 def test_holds_the_newest_lines_under_their_numbers() -> None:
     buffer = LineBuffer(limit=2_000)
-    buffer.extend(line(n) for n in range(10_000))
+    buffer.extend([line(n) for n in range(10_000)])
     assert buffer.end == 10_000
     assert 2_000 <= len(buffer) < 2_000 + CHUNK
     for number in (buffer.first, buffer.first + 700, 9_999):
@@ -23,7 +24,7 @@ def test_holds_the_newest_lines_under_their_numbers() -> None:
 
 def test_older_lines_count_down() -> None:
     buffer = LineBuffer()
-    buffer.extend(line(n) for n in range(5))
+    buffer.extend([line(n) for n in range(5)])
     buffer.prepend([line(-2), line(-1)])
     assert buffer.first == -2
     assert [e.line for _, e in buffer.numbered(-2)] == [-2, -1, 0, 1, 2, 3, 4]
@@ -37,3 +38,10 @@ def test_gaps_are_counted() -> None:
     buffer.clear()
     assert len(buffer) == 0
     assert list(buffer.numbered(0)) == []
+
+
+def test_lines_may_stay_in_json_until_they_are_read() -> None:
+    buffer = LineBuffer()
+    buffer.extend([msgspec.json.encode(line(0)), line(1), b"{not json"])
+    assert [e.line for _, e in buffer.numbered(0)][:2] == [0, 1]
+    assert "cannot be read" in buffer[2].text
