@@ -31,7 +31,7 @@ from dynamod.schema.graphs import (
     RollbackRequest,
     StopRequest,
 )
-from dynamod.schema.states import Action, Reason, ReplicaState
+from dynamod.schema.states import Action, GraphState, Reason, ReplicaState
 
 
 class Commands(Builds):
@@ -171,6 +171,10 @@ class Commands(Builds):
             await self._check_gpus(graph, revision, scale)
             turn.put_revision(revision)
             graph = replace(graph, revision=number, scale=scale)
+        if (
+            graph.state is GraphState.FAILED
+        ):  # whoever waits for this revision must not take the last one's end for its own
+            graph = replace(graph, state=GraphState.DEPLOYING, reason=Reason.SUBMITTED, message="")
         turn.put_graph(replace(graph, goal=Goal.RUN, stop_timeout=None))
         turn.note(Action.GRAPH_UPDATED, Reason.SUBMITTED, f"revision {graph.revision}")
         if digest != now.digest:

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "unschedulable"  # no node of the cluster takes it; the message has the scheduler's own words
     EVICTED = "evicted"  # its node or whoever runs the cluster moved it away
     FORBIDDEN = "forbidden"
+    REFUSED = "refused"  # the cluster takes what it was told for wrong, or lacks what it needs
     CONFLICT = "conflict"
     DISK_FULL = "disk_full"
     BACKEND_UNREACHABLE = "backend_unreachable"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import httpx2
 
 
+NOT_FOUND = 404
+
+
 class FieldConflict(Conflict):
     """`on` is the object, `kind/name`."""
 
@@ -65,9 +68,11 @@ class ClusterRefused(EngineError):
     """`code` is the HTTP status."""
 
     type = "cluster-refused"
+    reason = Reason.REFUSED
 
     def __init__(self, on: str, code: int, detail: str) -> None:
-        super().__init__(f"{on}: {detail}")
+        remedy = "the cluster has no such kind: leave it out (docs/kubernetes.md)" if code == NOT_FOUND else None
+        super().__init__(f"{on}: {detail}", remedy=remedy)
         self.on = on
         self.code = code
 
