@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -32,12 +33,19 @@ class Side:
         return sum(sum(p.cpu_times()[:2]) for p in (self.all if everything else self.frontend))
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 @asynccontextmanager
 async def ours(*overrides: str) -> AsyncIterator[Side]:
     """Frontend, processor, router and two workers. The first three do what the peer's frontend process does."""
     with tempfile.TemporaryDirectory(prefix="bench-") as state:
         target = ("graphs.agg_router:Frontend", "configs/agg_router.yaml")
-        async with running(*target, *FAST, *overrides, DYN_LOCAL_STATE_DIR=state, DYN_LOG="warning") as (graph, url):
+        # One port for all frontends of the graph, where there are several.
+        environment = {"DYNAMO_PORT": str(free_port()), "DYN_LOCAL_STATE_DIR": state, "DYN_LOG": "warning"}
+        async with running(*target, *FAST, *overrides, **environment) as (graph, url):
             processes = {name: psutil.Process(p.pid) for name, p in graph.processes.items()}
             frontend = [p for name, p in processes.items() if not name.startswith("worker")]
             yield Side(int(url.rpartition(":")[2]), "tiny", frontend, list(processes.values()))

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import shutil
-import socket
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.serving.ours import free_port
 from benchmarks.serving.theirs import peer_interpreter, peer_processes
 from dynamo.llm.tinymodel import make
 from tests.e2e.llm.graph import graph_of
@@ -52,11 +52,6 @@ class Launched:
 
     at: float
     processes: dict[str, psutil.Process]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 async def first_completion(port: int, processes: dict[str, psutil.Process]) -> None:

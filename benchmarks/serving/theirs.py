@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.peer import VERSION, peer_python
-from benchmarks.serving.ours import Side
+from benchmarks.serving.ours import Side, free_port
 from dynamo.llm.tinymodel import make
 
 NEEDED = ("packaging", "pyyaml", "msgspec", "uvloop", "pydantic")
@@ -36,9 +35,8 @@ async def theirs(
 ) -> AsyncIterator[Side]:
     """One frontend process and one mocker process with `workers` engines in it, ready."""
     peer_interpreter()
-    with tempfile.TemporaryDirectory(prefix="peer-") as place, socket.create_server(("127.0.0.1", 0)) as free:
-        model, port = make(Path(place) / "tiny"), free.getsockname()[1]
-        free.close()
+    with tempfile.TemporaryDirectory(prefix="peer-") as place:
+        model, port = make(Path(place) / "tiny"), free_port()
         options = {"mode": mode, "workers": workers, "blocks": blocks, "speedup": speedup}
         async with peer_processes(model, port, **options) as measured:  # type: ignore[arg-type]
             await _serving(port, model.parent)

@@ -27,6 +27,8 @@ ONE_WORKER = (
     "--Worker.dtype=float32",
     "--Worker.max-model-len=1024",
     "--Worker.kv-cache-memory-bytes=16777216",
+    # A model with random weights, held to JSON, would else write white space for ever.
+    '--Worker.structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',
 )
 ANIMAL = {
     "type": "object",

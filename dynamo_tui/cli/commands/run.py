@@ -7,7 +7,7 @@ import sys
 import click
 
 from dynamo_tui.cli.chat import ChatError, ChatOptions, Frontend, Message
-from dynamo_tui.cli.exits import UserError
+from dynamo_tui.cli.exits import UserError, one_line
 from dynamo_tui.cli.output import print_json
 from dynamo_tui.cli.session import Session, SessionCommand, complete_graphs, say
 from dynamo_tui.client import calls
@@ -117,5 +117,12 @@ def _chat(frontend: Frontend, model: str, messages: list[Message], options: Chat
                 sys.stdout.flush()
         except KeyboardInterrupt:
             say(" …")
+        except ChatError as error:  # the next question may fare better, and what was said is worth keeping
+            if answer:
+                click.echo()
+            say(one_line(error))
+            if not answer:
+                messages.pop()
+                continue
         click.echo()
         messages.append(Message("assistant", "".join(answer)))

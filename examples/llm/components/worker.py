@@ -4,7 +4,7 @@ import logging
 
 from dynamo.llm.engines.base import EngineRequest
 from dynamo.llm.engines.factory import make_engine, read_options, run_directory
-from dynamo.llm.errors import ModelError
+from dynamo.llm.errors import EngineFailed, ModelError
 from dynamo.llm.pipeline import EmbedRequest
 from dynamo.llm.worker import WorkerService
 from dynamo.sdk import async_on_start, endpoint, liveness, on_shutdown, server_context, service
@@ -28,15 +28,20 @@ class Worker:
     async def start(self) -> None:
         runtime = server_context.runtime
         component = server_context.component
-        engine = make_engine(self.options, run_dir=run_directory())
-        self.worker = WorkerService(
-            runtime,
-            engine,
-            namespace=component.namespace,
-            component=component.name,
-            max_waiting=self.options.max_waiting,
-        )
-        await self.worker.start(report_progress)
+        try:
+            engine = make_engine(self.options, run_dir=run_directory())
+            self.worker = WorkerService(
+                runtime,
+                engine,
+                namespace=component.namespace,
+                component=component.name,
+                max_waiting=self.options.max_waiting,
+            )
+            await self.worker.start(report_progress)
+        except EngineFailed:
+            raise  # another attempt may find the memory or the device that this one did not
+        except ModelError as error:
+            raise ConfigError(f"Worker: {error}") from None
 
     @endpoint()
     async def generate(self, request: EngineRequest):

@@ -1,7 +1,8 @@
 """The error tree of `dynamo.llm`.
 
 LlmError
-├── ModelError          a model directory that cannot be served
+├── ModelError          a model directory, or options for one, that cannot be served
+│   └── EngineFailed        the engine did not start with them, this time
 ├── RequestError        a request that no retry can save; `param` and `code` as OpenAI names them
 │   ├── UnknownModel
 │   └── ContextLengthExceeded
@@ -24,6 +25,10 @@ class LlmError(Exception):
 
 class ModelError(LlmError):
     """A model directory that cannot be served. The message names the file and what to do."""
+
+
+class EngineFailed(ModelError):
+    """The engine did not start: what it was told may be wrong, or memory or a device that it needs is not free now."""
 
 
 class RequestError(LlmError):

@@ -34,7 +34,7 @@ from dynamo.llm.engines.vllm_adapters import Adapters
 from dynamo.llm.engines.vllm_progress import StderrWatch
 from dynamo.llm.engines.vllm_requests import embedding, output_of, sampling_params
 from dynamo.llm.engines.vllm_stats import stat_logger
-from dynamo.llm.errors import ModelError
+from dynamo.llm.errors import EngineFailed, ModelError
 from dynamo.llm.pipeline import EmbedOutput, EmbedRequest
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class VllmEngine:
         """Load the model.
 
         Raises:
-            ModelError: vLLM is not installed, or refuses its arguments or the model.
+            ModelError: vLLM is not installed, or refuses its arguments or an adapter.
+            EngineFailed: it did not start with them.
         """
         progress("importing vLLM")
         loop = asyncio.get_running_loop()
@@ -134,7 +135,7 @@ class VllmEngine:
         except Exception as error:
             logger.exception("vLLM did not start")
             reason = (self._watch and self._watch.last_error) or _first_line(error)
-            raise ModelError(f"vLLM did not start on {arguments.model}: {reason}") from error
+            raise EngineFailed(f"vLLM did not start on {arguments.model}: {reason}") from error
         self._defaults = self._config.model_config.get_diff_sampling_param()
 
     def _configure(self, arguments: Any) -> None:

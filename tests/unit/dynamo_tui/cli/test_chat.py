@@ -76,6 +76,33 @@ def test_run_asks_once_from_a_pipe_by_graph_model_or_url(
     assert [m["role"] for m in json.loads(state.asked[-1].body)["messages"]] == ["system", "user"]
 
 
+def test_a_chat_outlives_a_question_that_is_refused(
+    dynamoctl: Dynamoctl, openai: tuple[StandIn, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, url = openai
+    good = state.routes["POST /v1/chat/completions"]
+    typed = iter(["first", "too long", "second", ""])
+
+    def read(_prompt: str) -> str:
+        question = next(typed)
+        if question == "too long":
+            state.answer("POST /v1/chat/completions", {"error": {"message": "too many tokens"}}, status=400)
+        else:
+            state.routes["POST /v1/chat/completions"] = good
+        return question
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr("builtins.input", read)
+    outcome = dynamoctl("run", url)
+    assert (outcome.code, outcome.stdout) == (0, "Hello\nHello\n")
+    assert "error: " in outcome.stderr
+    assert "answered 400: too many tokens" in outcome.stderr
+    said = [m["content"] for m in json.loads(state.asked[-1].body)["messages"]]
+    assert said == ["first", "Hello", "second"], "what was refused is no part of the conversation"
+
+
 def test_run_says_what_there_is_when_nothing_fits(
     dynamoctl: Dynamoctl, local: StandIn, openai: tuple[StandIn, str]
 ) -> None:
