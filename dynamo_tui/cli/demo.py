@@ -39,6 +39,8 @@ from dynamod.schema.locations import locations
 GRAPH = "demo"
 READY_TIMEOUT_S = 180.0
 TRAFFIC_TIMEOUT_S = 120.0
+CACHE_BLOCKS = 256
+"""Of 16 tokens, a worker: four of them hold about twenty of the traffic's documents, so that old ones are evicted."""
 TRICKLE_PER_S = 4.0
 BRISK_PER_S = 20.0
 """Without a dashboard nobody watches the requests come: the figures are wanted soon."""
@@ -118,7 +120,7 @@ def _submit(client: Client, example: Path) -> Graph:
         host="127.0.0.1",
         envs={},
         driver="process",
-        overrides=(),
+        overrides=(f"--Worker.num-gpu-blocks={CACHE_BLOCKS}",),
     )
     submitted = client.send(calls.submit(source.submission("default")))
     with shown_progress() as progress:

@@ -1,9 +1,16 @@
-"""A trickle of real chat requests whose prompts share long beginnings, as those of an assistant with documents do."""
+"""A trickle of real chats as an assistant with documents has them: conversations grow, and subjects change.
+
+Each conversation is about one document, which its first message holds, and asks a few questions in a row. A handful of
+documents is in fashion at a time, the newest most of all; some of them are replaced every few seconds, and now and
+then somebody comes back to an older one, which may have left the caches by then.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
+import time
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -11,9 +18,19 @@ from dynamo_tui.cli.chat import ChatError, ChatOptions, Frontend, Message
 from dynamo_tui.cli.exits import CliError, WaitTimeout
 
 SENDERS = 4
-DOCUMENTS = 8
 DOCUMENT_WORDS = 400
+MOST_QUESTIONS = 4
+"""In one conversation."""
 MAX_TOKENS = 24
+IN_FASHION = 8
+FASHION_S = 20.0
+"""Seconds after which `REPLACED` of the documents in fashion give way to new ones."""
+REPLACED = 4
+NEWEST_FIRST = 2.5
+"""How far behind the newest document a conversation's is, on average."""
+OLDER = 0.25
+"""Share of conversations about any of the last `REMEMBERED` documents instead."""
+REMEMBERED = 40
 
 _TEXT = (
     "the graph keeps every block that a worker has seen and asks the router for the one whose cache holds most of "
@@ -28,6 +45,19 @@ _QUESTIONS = (
     "Explain it to a new colleague.",
     "What is missing here?",
 )
+
+
+@lru_cache(maxsize=2 * REMEMBERED)
+def document(number: int) -> str:
+    return " ".join(random.Random(number).choices(_TEXT.split(), k=DOCUMENT_WORDS))
+
+
+def topic(source: random.Random, elapsed: float) -> int:
+    """The number of the document that a conversation begun after `elapsed` seconds is about."""
+    known = IN_FASHION + REPLACED * int(elapsed / FASHION_S)
+    if source.random() < OLDER:
+        return source.randrange(max(known - REMEMBERED, 0), known)
+    return known - 1 - min(int(source.expovariate(1 / NEWEST_FIRST)), IN_FASHION - 1)
 
 
 class Traffic:
@@ -45,8 +75,7 @@ class Traffic:
         self._pace = rate / SENDERS
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        source = random.Random(seed)
-        self._documents = [" ".join(source.choices(_TEXT.split(), k=DOCUMENT_WORDS)) for _ in range(DOCUMENTS)]
+        self._began = time.monotonic()
         self._threads = [
             threading.Thread(target=self._send, args=(random.Random(seed + n),), name=f"demo-traffic-{n}", daemon=True)
             for n in range(SENDERS)
@@ -78,20 +107,20 @@ class Traffic:
 
     def _send(self, source: random.Random) -> None:
         frontend = Frontend(self._url, timeout=30.0)
-        while not self._stop.wait(source.expovariate(self._pace)):
-            document = source.choice(self._documents)
-            messages = [
-                Message("system", f"You answer questions about this document. {document}"),
-                Message("user", source.choice(_QUESTIONS)),
-            ]
-            try:
-                for _ in frontend.stream(self.model, messages, ChatOptions(max_tokens=MAX_TOKENS)):
-                    if self._stop.is_set():
-                        return
-            except ChatError as error:
-                self._count(error)
-            else:
+        while not self._stop.is_set():
+            about = document(topic(source, time.monotonic() - self._began))
+            messages = [Message("system", f"You answer questions about this document. {about}")]
+            for question in source.sample(_QUESTIONS, source.randint(1, MOST_QUESTIONS)):
+                if self._stop.wait(source.expovariate(self._pace)):
+                    return
+                messages.append(Message("user", question))
+                try:
+                    answer = "".join(frontend.stream(self.model, messages, ChatOptions(max_tokens=MAX_TOKENS)))
+                except ChatError as error:
+                    self._count(error)
+                    break
                 self._count(None)
+                messages.append(Message("assistant", answer))
 
     def _count(self, error: ChatError | None) -> None:
         with self._changed:

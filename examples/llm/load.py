@@ -1,7 +1,7 @@
 """Chat requests with shared prefixes, and the hit rate that the engines report: `python load.py`.
 
 Each prompt begins with one of a few long documents and ends with a question of its own. A first pass warms the
-caches, a second one is measured; `--seconds` keeps a trickle going instead.
+caches, a second one is measured; `--seconds` holds conversations about ever new documents instead.
 """
 
 import argparse
@@ -31,6 +31,29 @@ def workload(documents: int, questions: int, words: int, seed: int) -> list[list
     return chats
 
 
+def document(number: int, words: int) -> str:
+    return " ".join(random.Random(number).choices(TEXT.split(), k=words))
+
+
+async def conversations(load: "Load", documents: int, questions: int, words: int, seconds: float) -> None:
+    """Conversations with pauses, a few side by side, for so long. Each is about one of the `documents` latest
+    documents, of which there is a new one every five seconds; each question comes with all that was said before."""
+    began = time.monotonic()
+
+    async def talk() -> None:
+        while (elapsed := time.monotonic() - began) < seconds:
+            about = document(documents + int(elapsed / 5) - random.randint(1, documents), words)
+            chat = [{"role": "system", "content": f"Answer from this document. {about}"}]
+            for number in range(random.randint(1, 2 * questions)):
+                await asyncio.sleep(random.expovariate(1))
+                chat.append({"role": "user", "content": f"Question {number}: what follows?"})
+                chat.append({"role": "assistant", "content": await load.ask(chat)})
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(talk())
+
+
 class Load:
     """Sends chats to one frontend and adds up what the engines had cached (tokens)."""
 
@@ -41,8 +64,9 @@ class Load:
         self.limit = asyncio.Semaphore(concurrency)
         self.asked = self.cached = self.answered = 0
 
-    async def ask(self, messages: list[dict[str, str]]) -> None:
+    async def ask(self, messages: list[dict[str, str]]) -> str:
         """One streamed chat, read to its end."""
+        text = ""
         body = {"model": self.model, "messages": messages, "max_tokens": self.tokens, "stream": True}
         body["stream_options"] = {"include_usage": True}
         async with self.limit, self.http.stream("POST", "/v1/chat/completions", json=body) as answer:
@@ -54,6 +78,8 @@ class Load:
                     if "error" in chunk:
                         raise SystemExit(chunk["error"]["message"])
                     self.count(chunk.get("usage"))
+                    text += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+        return text
 
     def count(self, usage: dict | None) -> None:
         if usage:
@@ -80,21 +106,18 @@ async def main() -> None:
     parser.add_argument("--words", type=int, default=600, help="per document")
     parser.add_argument("--tokens", type=int, default=16, help="per answer")
     parser.add_argument("--concurrency", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=0, help="keep asking, about four times a second")
+    parser.add_argument("--seconds", type=float, default=0, help="keep talking, about four questions a second")
     given = parser.parse_args()
     async with httpx.AsyncClient(base_url=given.url) as http:
         served = [model["id"] for model in (await http.get("/v1/models")).json()["data"]]
     if not served and not given.model:
         raise SystemExit(f"{given.url} serves no model yet")
     load = Load(given.url, given.model or served[0], given.tokens, given.concurrency)
-    chats = workload(given.documents, given.questions, given.words, seed=1)
     if given.seconds:
-        until = time.monotonic() + given.seconds
-        while time.monotonic() < until:
-            await load.ask(random.choice(chats))
-            await asyncio.sleep(random.expovariate(4))
+        await conversations(load, given.documents, given.questions, given.words, given.seconds)
         print(f"{load.answered} answers, {load.cached / max(1, load.asked):.1%} of prompt tokens cached")
         return
+    chats = workload(given.documents, given.questions, given.words, seed=1)
     print("warm-up:", await load.all(chats))
     print("then:   ", await load.all(chats))
 

@@ -128,12 +128,13 @@ class KvFeed(Observer):
         router = self._router
         slot = router.table.slot(worker)
         load = router.scheduler.reported.latest.get(slot)
+        index = router.approx.index if router.options.mode == "approx-kv" else router.index
         entry: Entry = {
             "kind": "worker",
             "worker": worker.label,
             "active_requests": int(router.active.requests[slot]),
             "active_blocks": int(router.active.held_blocks[slot]),
-            "cached_blocks": router.index.blocks.get(worker, 0),
+            "cached_blocks": index.blocks_of(worker),
         }
         if load is not None:
             entry["active_requests"] = max(entry["active_requests"], load.running_requests + load.waiting_requests)

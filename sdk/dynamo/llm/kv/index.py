@@ -108,6 +108,11 @@ class PrefixIndex:
         """How many blocks each worker holds."""
         return {worker: holding.blocks for worker, holding in self._holdings.items()}
 
+    def blocks_of(self, worker: Worker) -> int:
+        """How many blocks one worker holds."""
+        holding = self._holdings.get(worker)
+        return 0 if holding is None else holding.blocks
+
     def add_worker(self, worker: Worker) -> int:
         """The worker's bit number, a new one if it had none."""
         holding = self._holdings.get(worker)

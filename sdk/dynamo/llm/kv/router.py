@@ -183,8 +183,9 @@ class KvRouter:
         prompt_tokens = len(token_ids) // 4 if isinstance(token_ids, bytes) else len(token_ids)
         overlap, shared = self._overlaps(mode, hashes, max(prompt_tokens - 1, 0) // options.block_size)
         costs = self._costs(mode, told, -(-prompt_tokens // options.block_size), overlap, shared)
-        slot = self._choose(mode, told, chosen_from, costs)
-        best = overlap if chosen_from is self._slots else overlap[chosen_from]
+        eligible = overlap if chosen_from is self._slots else overlap[chosen_from]
+        best = int(eligible[eligible.argmax()])
+        slot = self._choose(mode, told, chosen_from, costs, new=not best)
         return Decision(
             request_id,
             self._workers[slot],
@@ -192,7 +193,7 @@ class KvRouter:
             prompt_tokens,
             hashes,
             int(overlap[slot]),
-            int(best[best.argmax()]),
+            best,
             self._workers,
             slots,
             chosen_from,
@@ -248,7 +249,7 @@ class KvRouter:
             weight = 0.0
         return scheduler.costs(told.cost or options.cost, prompt_blocks, overlap, shared, weight, scale)
 
-    def _choose(self, mode: str, told: RouteOverrides, slots: Slots, costs: Floats) -> int:
+    def _choose(self, mode: str, told: RouteOverrides, slots: Slots, costs: Floats, *, new: bool) -> int:
         scheduler = self.scheduler
         if mode == "round-robin":
             return scheduler.in_turn(slots)
@@ -257,7 +258,17 @@ class KvRouter:
         temperature = self.options.temperature if told.temperature is None else told.temperature
         if temperature > 0 and mode != "least-loaded":
             return scheduler.sample(slots, costs, temperature)
-        return scheduler.cheapest(slots, costs)
+        cheapest = scheduler.cheapest(slots, costs)
+        if new and len(cheapest) > 1:
+            cheapest = self._emptiest(mode, cheapest)
+        return scheduler.in_turn(cheapest)
+
+    def _emptiest(self, mode: str, slots: Slots) -> Slots:
+        """Where a prompt that nobody has evicts the least: the workers with the fewest cached blocks."""
+        index = self.approx.index if mode == "approx-kv" else self.index
+        held = [index.blocks_of(self._workers[slot]) for slot in slots.tolist()]
+        fewest = min(held)
+        return slots[[number == fewest for number in held]]
 
     # -- life of a request -------------------------------------------------------------------------------------------
 

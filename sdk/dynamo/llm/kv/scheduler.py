@@ -123,14 +123,14 @@ class Scheduler:
             costs -= shared
         return costs
 
-    def cheapest(self, slots: Slots, costs: npt.NDArray[Any]) -> int:
-        """The slot of least cost; among equals the one with the fewest requests in flight, then each in turn."""
+    def cheapest(self, slots: Slots, costs: npt.NDArray[Any]) -> Slots:
+        """The slots of least cost; of several, those with the fewest requests in flight."""
         values = costs[slots]
-        ties = slots[values <= values.item(values.argmin()) + 1e-9]
+        ties: Slots = slots[values <= values.item(values.argmin()) + 1e-9]
         if len(ties) > 1:
             requests = self.active.requests[ties]
             ties = ties[requests == requests.item(requests.argmin())]
-        return self.in_turn(ties)
+        return ties
 
     def sample(self, slots: Slots, costs: Floats, temperature: float) -> int:
         """A slot drawn by a softmax over costs, normalised to 0..1 so that `temperature` has no unit."""
@@ -142,6 +142,7 @@ class Scheduler:
         return int(self._random.choice(slots, p=weights / weights.sum()))
 
     def in_turn(self, slots: Slots) -> int:
+        """One of the slots, each in turn."""
         if len(slots) == 1:
             return int(slots[0])
         self._turn += 1

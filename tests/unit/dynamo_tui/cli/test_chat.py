@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from dynamo_tui.cli.chat import ChatError, ChatOptions, Frontend, Message
-from dynamo_tui.cli.demo_traffic import Traffic
+from dynamo_tui.cli.demo_traffic import Traffic, document, topic
 from dynamod.schema.graphs import Page
 from tests.unit.dynamo_tui import sample
 from tests.unit.dynamo_tui.cli.conftest import Dynamoctl
@@ -119,12 +121,26 @@ def test_run_takes_only_models_that_are_served(
     assert "serves no model 'big'; it serves sim" in dynamoctl("run", "llm", "--model", "big").stderr
 
 
+def test_the_demos_documents_come_and_go() -> None:
+    source = random.Random(1)
+    first, later = ({topic(source, elapsed) for _ in range(500)} for elapsed in (0.0, 200.0))
+    assert first == set(range(8))
+    assert max(later) == 47, "ten times four new ones"
+    counts = Counter(topic(source, 200.0) for _ in range(500))
+    assert counts[47] > counts[20] > 0, "the newest most, older ones now and then"
+    assert document(3) == document(3) != document(4)
+
+
 def test_the_demos_traffic_shares_prefixes_and_counts_what_became_of_it(openai: tuple[StandIn, str]) -> None:
     state, url = openai
     with Traffic(url, "sim", rate=200.0) as traffic:
         traffic.wait_for(100, timeout=30)
-    prompts = [json.loads(a.body)["messages"][0]["content"] for a in state.asked if a.method == "POST"]
+    chats = [json.loads(a.body)["messages"] for a in state.asked if a.method == "POST"]
+    prompts = [messages[0]["content"] for messages in chats]
     assert len(prompts) > 5 * len(set(prompts)), "few documents, asked about again and again"
+    assert max(map(len, chats)) >= 4, "conversations grow"
+    assert {m["role"] for messages in chats for m in messages[1::2]} == {"user"}
+    assert {m["role"] for messages in chats for m in messages[2::2]} == {"assistant"}
     state.answer("POST /v1/chat/completions", {"detail": "overloaded"}, status=503)
     with Traffic(url, "sim", rate=200.0) as traffic, pytest.raises(Exception, match="overloaded"):
         traffic.wait_for(5, timeout=30)

@@ -234,6 +234,16 @@ def test_hundreds_of_workers(mode: str) -> None:
     assert router.find_best(ids, overrides=RouteOverrides(mode="kv")).worker == Worker(299)
 
 
+def test_a_prompt_that_nobody_has_goes_where_it_evicts_least() -> None:
+    router = router_of(3)
+    hold(router, 1, tokens(320, 1))
+    hold(router, 3, tokens(640, 2))
+    assert {router.find_best(tokens(320, 3)).worker.instance for _ in range(4)} == {2}
+    hold(router, 2, tokens(640, 4))
+    assert {router.find_best(tokens(320, 3)).worker.instance for _ in range(4)} == {1}
+    assert router.find_best(tokens(640, 2)).worker.instance == 3
+
+
 def test_weights_per_request() -> None:
     router, ids = router_of(2, prefill_load_scale=1), tokens(320)
     hold(router, 1, ids)
