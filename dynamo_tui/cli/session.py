@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import click
 
-from dynamo_tui.client.contexts import Choice, answers, choose
+from dynamo_tui.client.contexts import Choice, Context, answers, choose
 from dynamo_tui.client.errors import ClientError, Unreachable
 from dynamo_tui.client.sync import Client
 
@@ -30,6 +30,13 @@ class Session:
     attach: bool = True
     _client: Client | None = field(default=None, repr=False)
     _said_at: float = field(default=float("-inf"), repr=False)
+
+    @classmethod
+    def of(cls, context: Context) -> Session:
+        """One that talks to a daemon that is chosen already, and starts none."""
+        session = cls(no_start=True)
+        session.choice = Choice(context)
+        return session
 
     @cached_property
     def choice(self) -> Choice:

@@ -75,6 +75,7 @@ class Dashboard(TimeTravel):
         Binding("8", "panel('builds')", "Builds", show=False, id="app.builds"),
         Binding("s", "scale", "Scale", id="app.scale"),
         Binding("r", "restart", "Restart", id="app.restart"),
+        Binding("d", "drain", "Drain and replace", show=False, id="app.drain"),
         Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),
         Binding("D", "remove", "Remove the graph", show=False, id="app.remove"),
         Binding("R", "rollback", "Roll back", show=False, id="app.rollback"),

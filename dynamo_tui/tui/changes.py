@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.app import App
 
 from dynamo_tui.client import calls
 from dynamo_tui.client.contexts import Context
-from dynamo_tui.client.errors import ClientError
+from dynamo_tui.client.errors import ClientError, Conflict
 from dynamo_tui.tui.operations import NotPossible, Operation, Operations
 from dynamo_tui.tui.screens.base import View
 from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.source import Source
 from dynamo_tui.tui.store import GraphKey, Store
+from dynamod.schema import Plan
+
+if TYPE_CHECKING:
+    from dynamo_tui.cli.exits import CliError
+    from dynamo_tui.tui.screens.plan import PlanView
+
+STALE = "stale-plan"
+GONE_STALE = "the graph has changed meanwhile, and nothing was done; planned anew:"
 
 
 class Changes(App[int]):
@@ -75,28 +84,107 @@ class Changes(App[int]):
             return "this is the past: t goes back to live, where things can be changed"
         return "this dashboard is read-only" if self.read_only else ""
 
-    def confirm(self, operation: Operation) -> None:
-        """Say what would happen, ask, and do it."""
-        from dynamo_tui.tui.dialogs.confirm import Confirm
-
+    def refused(self) -> bool:
+        """Whether nothing can be changed from here, which is then said."""
         if self.refusal:
             self.notify(self.refusal, severity="warning")
-            return
+        return bool(self.refusal)
 
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.run_worker(self._carry_out(operation), group="operations")
+    def confirm(self, operation: Operation) -> None:
+        """Say what would happen, ask, and do it."""
+        if not self.refused():
+            self.run_worker(self._confirm(operation, self.session), group="operations")
 
-        self.push_screen(Confirm(operation), answered)
+    async def _confirm(self, operation: Operation, session: Session) -> None:
+        from dynamo_tui.tui.dialogs.confirm import Confirm
 
-    async def _carry_out(self, operation: Operation) -> None:
+        note = ""
+        while True:
+            plan = await self._planned(operation, session)
+            if plan is None and operation.plan is not None:
+                return
+            answer = await self.push_screen_wait(Confirm(operation, plan, note))
+            if answer == "page" and plan is not None:
+                self.open_plan(operation, plan)
+            if answer != "yes":
+                return
+            try:
+                if plan is not None:
+                    await session.client.send(calls.apply_plan(plan.id))
+                elif operation.call is not None:
+                    await session.client.send(operation.call)
+            except Conflict as error:
+                if error.problem.type.rpartition(":")[2] != STALE:
+                    self._tell(operation, error)
+                    return
+                note = GONE_STALE
+            except ClientError as error:
+                self._tell(operation, error)
+                return
+            else:
+                self.notify(operation.done)
+                return
+
+    async def _planned(self, operation: Operation, session: Session) -> Plan | None:
+        """The daemon's plan; None where there is none, which has been said."""
+        from dynamo_tui.cli.exits import CliError
+
+        if operation.plan is None:
+            return None
         try:
-            await self.client.send(operation.call)
+            return await operation.plan(session.client)
+        except (ClientError, CliError) as error:
+            self._tell(operation, error)
+            return None
+
+    def _tell(self, operation: Operation, error: ClientError | CliError) -> None:
+        remedy = f"\n{error.remedy}" if error.remedy else ""
+        self.notify(f"{error}{remedy}", title=operation.title, severity="error", timeout=10)
+
+    # -- the page of a plan ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def open_plan(self, operation: Operation, plan: Plan) -> None:
+        """Show what an operation would do, on a page of its own."""
+
+    @abstractmethod
+    async def leave(self, view: View) -> None:
+        """Take a page away, and show the graph that it was about."""
+
+    def show_plan(self, operation: Operation) -> None:
+        """Have an operation planned, and show that."""
+        self.run_worker(self._show_plan(operation, self.session), group="operations")
+
+    async def _show_plan(self, operation: Operation, session: Session) -> None:
+        if (plan := await self._planned(operation, session)) is not None:
+            self.open_plan(operation, plan)
+
+    def plan_again(self, view: PlanView, note: str = "") -> None:
+        self.run_worker(self._plan_again(view, note), group="operations")
+
+    async def _plan_again(self, view: PlanView, note: str) -> None:
+        plan = await self._planned(view.operation, view.session)
+        if plan is not None and view.is_mounted:
+            view.show(plan, note)
+
+    def apply_from(self, view: PlanView) -> None:
+        """Apply the plan that a page shows; one that has gone stale is made anew and shown instead."""
+        if not self.refused():
+            self.run_worker(self._apply_from(view), group="operations")
+
+    async def _apply_from(self, view: PlanView) -> None:
+        try:
+            await view.session.client.send(calls.apply_plan(view.plan.id))
+        except Conflict as error:
+            if error.problem.type.rpartition(":")[2] != STALE:
+                self._tell(view.operation, error)
+                return
+            await self._plan_again(view, GONE_STALE)
         except ClientError as error:
-            remedy = f"\n{error.remedy}" if error.remedy else ""
-            self.notify(f"{error}{remedy}", title=operation.title, severity="error", timeout=10)
+            self._tell(view.operation, error)
         else:
-            self.notify(operation.done)
+            self.notify(view.operation.done)
+            await self.leave(view)
 
     def _offer(self, make: Callable[[GraphKey], Operation]) -> None:
         key = self.view.graph_key
@@ -135,31 +223,20 @@ class Changes(App[int]):
     def action_rollback(self) -> None:
         self._offer(self.operations.rollback)
 
-    def plan(self, words: list[str]) -> None:
-        """Show what a submit would do, and do it when that is wanted."""
-        self.run_worker(self._plan(words), group="operations")
+    def action_drain(self) -> None:
+        view = self.view
+        self._offer(lambda key: self.operations.drain(key, None if view.replica_id else view.service, view.replica_id))
 
-    async def _plan(self, words: list[str]) -> None:
+    def submit(self, words: list[str]) -> None:
+        """Show what a submit would do, on a page from which it can be applied."""
         import click
 
-        from dynamo_tui.cli.exits import CliError
         from dynamo_tui.tui import planning
-        from dynamo_tui.tui.dialogs.confirm import Report
 
         try:
-            source = planning.parse(words)
-            self.notify(f"inspecting {source.target} …")
-            plan = await planning.make_plan(self.client, source, self.context.project)
-            report = Report(
-                f"Plan for {plan.graph}",
-                planning.lines_of(plan),
-                question="" if plan.is_empty else "apply it",
-                command=planning.command_of(words),
-            )
-            if await self.push_screen_wait(report):
-                graph = await self.client.send(calls.apply_plan(plan.id))
-                self.notify(f"{graph.name}: revision {graph.revision} is being rolled out")
+            operation = planning.submit(words, self.context)
         except click.ClickException as error:
             self.notify(error.format_message(), title=":submit", severity="warning")
-        except (ClientError, CliError) as error:
-            self.notify(str(error), title=":submit", severity="error", timeout=10)
+            return
+        self.notify(f"inspecting {words[0]} …")
+        self.show_plan(operation)

@@ -138,8 +138,29 @@ def _contexts(_: Dashboard) -> list[str]:
     return [LOCAL, *sorted(named), *(f"serve:{r.pid}" for r in running_serves(os.environ))]
 
 
+def _submit(app: Dashboard, words: Words) -> None:
+    app.submit(list(words))
+
+
 def _plan(app: Dashboard, words: Words) -> None:
-    app.plan(list(words))
+    """A graph that is there: what is to be done for it; anything else is what would be submitted."""
+    if not words or (len(words) == 1 and words[0] in _graph_names(app)):
+        app.show_plan(app.operations.settle(graph_at_hand(app, words)))
+    else:
+        app.submit(list(words))
+
+
+def _drain(app: Dashboard, words: Words) -> None:
+    key = graph_at_hand(app)
+    named = words[0] if words else None
+    if named is not None and app.store.replica(key, named) is not None:
+        app.confirm(app.operations.drain(key, None, named))
+    else:
+        app.confirm(app.operations.drain(key, named or app.view.service))
+
+
+def _parts(app: Dashboard) -> list[str]:
+    return [*_services(app), *_replica_ids(app)]
 
 
 _TABLE = [
@@ -184,7 +205,11 @@ _TABLE = [
         True,
     ),
     Command("rollback [REVISION]", "go back to an earlier revision", _rollback, None, True),
-    Command("submit TARGET [OPTIONS]", "plan a submit, show it, apply it", _plan, None, True),
+    Command("drain [SERVICE|REPLICA]", "let it finish, and a fresh one take its place", _drain, _parts, True),
+    Command("submit TARGET [OPTIONS]", "plan a submit, show it, apply it", _submit, None, True),
+    Command(
+        "plan [GRAPH | TARGET …]", "what is to be done for a graph, or what a submit would do", _plan, _graph_names
+    ),
     Command("past TIME", "show the past: 14:02[:30], or 10m for ten minutes ago", _past),
     Command("live", "show the present again", lambda app, _: app.action_leave_past()),
     Command("theme NAME", "change the colours", _theme, lambda app: sorted(app.available_themes)),

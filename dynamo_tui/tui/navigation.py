@@ -12,12 +12,14 @@ from textual.worker import Worker
 
 from dynamo_tui.client.contexts import Context
 from dynamo_tui.tui.changes import Changes
+from dynamo_tui.tui.operations import Operation
 from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.graphs import GraphsView
 from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.store import GraphKey
 from dynamo_tui.tui.widgets.deck import Deck
 from dynamo_tui.tui.widgets.pane import Pane
+from dynamod.schema import Plan
 
 
 class Navigation(Changes):
@@ -178,6 +180,18 @@ class Navigation(Changes):
         from dynamo_tui.tui.screens.metrics import MetricsView
 
         self.go(MetricsView(key))
+
+    def open_plan(self, operation: Operation, plan: Plan) -> None:
+        from dynamo_tui.tui.screens.plan import PlanView
+
+        self.go(PlanView(operation, plan))
+
+    async def leave(self, view: View) -> None:
+        key = view.graph_key
+        if self.view is view:
+            await self.pane.pop()
+        if key is not None:
+            self.open_graph(key)
 
     def action_panel(self, name: str) -> None:
         """A number key: that page, of the graph at hand."""

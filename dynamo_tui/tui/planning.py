@@ -1,4 +1,4 @@
-"""Submitting from the dashboard: the graph is inspected, the plan is shown, and applied when that is wanted."""
+"""Submitting from the dashboard: what the words mean is what they mean to `dynamoctl submit`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 import click
 
-from dynamo_tui.cli.commands.plan import plan_lines
+from dynamo_tui.cli import builds
+from dynamo_tui.cli.session import Session
 from dynamo_tui.cli.targets import Source, TargetCommand, target_options
 from dynamo_tui.client import calls
+from dynamo_tui.client.contexts import LOCAL, Context
+from dynamo_tui.tui.operations import Operation
 from dynamo_tui.tui.source import Source as Api
-from dynamod.schema import Plan
+from dynamod.schema import GraphSubmit, Plan
 
 
 @click.command("submit", cls=TargetCommand, add_help_option=False)
@@ -31,21 +34,27 @@ def parse(words: Sequence[str]) -> Source:
     return source
 
 
-async def make_plan(client: Api, source: Source, project: str) -> Plan:
-    """Inspect the graph in its own interpreter and ask the daemon what a submit would do.
+def submit(words: Sequence[str], context: Context) -> Operation:
+    """The operation that submits what the words say; planning it inspects the graph in its own interpreter.
+
+    Planning raises `CliError` where the graph cannot be inspected, `ClientError` where the daemon refuses.
 
     Raises:
-        CliError: the graph cannot be inspected.
-        ClientError: the daemon refuses, or is away.
+        click.ClickException: the words are not understood.
     """
-    request = await asyncio.to_thread(source.submission, project)
-    return await client.send(calls.plan(request))
+    source = parse(words)
+
+    async def plan(api: Api) -> Plan:
+        return await api.send(calls.plan(await asyncio.to_thread(_request, source, context)))
+
+    elsewhere = () if context.name == LOCAL else ("--context", context.name)
+    command = shlex.join(["dynamoctl", "submit", *words, *elsewhere])
+    return Operation(f"Submit {source.target}", command, f"{source.target} is being rolled out", plan=plan)
 
 
-def lines_of(plan: Plan) -> list[str]:
-    """The plan as people read it, without the last line that names the command: the window shows that itself."""
-    return [line for line in plan_lines(plan) if not line.startswith("carry it out:")]
-
-
-def command_of(words: Sequence[str]) -> str:
-    return shlex.join(["dynamoctl", "submit", *words])
+def _request(source: Source, context: Context) -> GraphSubmit:
+    session = Session.of(context)
+    try:
+        return builds.submission(session, source)
+    finally:
+        session.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,6 +11,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from dynamo_tui.tui.operations import Operation
+from dynamo_tui.tui.plan_text import consequences
+from dynamod.schema import Plan
 
 _STYLE = """
 {name} {{ align: center middle; background: $background 60%; }}
@@ -21,71 +23,89 @@ _STYLE = """
 {name}.-harmful > Vertical {{ border: round $error; border-title-color: $text-error; }}
 {name} .lines {{ height: auto; max-height: 100%; scrollbar-size-vertical: 1; }}
 {name} Static {{ height: auto; }}
+{name} .note {{ color: $text-error; margin-bottom: 1; }}
 {name} .command {{ color: $text-accent; margin-top: 1; }}
 {name} .keys {{ color: $text-muted; margin-top: 1; }}
 """
 
 
-class Confirm(ModalScreen[bool]):
-    """Answers True for yes. A harmful operation takes `y`; for others `enter` will do, too."""
+Answer = Literal["yes", "page"]
+
+
+class Confirm(ModalScreen[Answer]):
+    """Answers `yes` to do it, `page` to look at the whole plan first, and nothing to leave it.
+
+    A harmful operation takes `y`; for others `enter` will do, too. What changes nothing cannot be confirmed.
+    """
 
     CSS = _STYLE.format(name="Confirm")
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", id="confirm.yes"),
+        Binding("y", "yes", "Yes", id="confirm.yes"),
         Binding("enter", "enter", "Yes", show=False, id="confirm.enter"),
-        Binding("n,escape,q", "answer(False)", "No", key_display="n", id="confirm.no"),
+        Binding("p", "page", "The whole plan", id="confirm.plan"),
+        Binding("n,escape,q", "no", "No", key_display="n", id="confirm.no"),
     ]
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Operation, plan: Plan | None = None, note: str = "") -> None:
         super().__init__(classes="-harmful" if operation.harmful else "")
         self.operation = operation
+        self.plan = plan
+        self.note = note
+
+    @property
+    def _possible(self) -> bool:
+        return self.plan is None or not self.plan.is_empty
 
     def compose(self) -> ComposeResult:
+        lines = self.operation.consequences if self.plan is None else consequences(self.plan)
+        keys = ["y: do it" if self.operation.harmful else "y or enter: do it"] if self._possible else []
+        if self.plan is not None:
+            keys.append("p: the whole plan")
         with Vertical() as box:
             box.border_title = self.operation.title
-            for line in self.operation.consequences:
-                yield Static(f"• {line}", markup=False)
+            if self.note:
+                yield Static(self.note, classes="note", markup=False)
+            with VerticalScroll(classes="lines", can_focus=False):
+                for line in lines:
+                    yield Static(f"• {line}", markup=False)
             yield Static(f"$ {self.operation.command}", classes="command", markup=False)
-            yes = "y" if self.operation.harmful else "y or enter"
-            yield Static(f"{yes}: do it    n or esc: leave it", classes="keys", markup=False)
+            yield Static("    ".join([*keys, "n or esc: leave it"]), classes="keys", markup=False)
 
-    def action_answer(self, yes: bool) -> None:
-        self.dismiss(yes)
+    def action_yes(self) -> None:
+        if self._possible:
+            self.dismiss("yes")
 
     def action_enter(self) -> None:
         if not self.operation.harmful:
-            self.dismiss(True)
+            self.action_yes()
+
+    def action_page(self) -> None:
+        if self.plan is not None:
+            self.dismiss("page")
+
+    def action_no(self) -> None:
+        self.dismiss(None)
 
 
-class Report(ModalScreen[bool]):
-    """Lines to read; where there is something to do, `y` does it."""
+class Report(ModalScreen[None]):
+    """Lines to read."""
 
     CSS = _STYLE.format(name="Report")
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "yes", "Do it", id="report.yes"),
         Binding("escape,q,n,enter", "close", "Close", key_display="esc", id="report.close"),
     ]
 
-    def __init__(self, title: str, lines: list[str], *, question: str = "", command: str = "") -> None:
+    def __init__(self, title: str, lines: list[str]) -> None:
         super().__init__()
         self._heading = title
         self._text = lines
-        self._question = question
-        self._command = command
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = self._heading
             with VerticalScroll(classes="lines"):
                 yield Static("\n".join(self._text), markup=False)
-            if self._command:
-                yield Static(f"$ {self._command}", classes="command", markup=False)
-            keys = f"y: {self._question}    esc: close" if self._question else "esc: close"
-            yield Static(keys, classes="keys", markup=False)
-
-    def action_yes(self) -> None:
-        if self._question:
-            self.dismiss(True)
+            yield Static("esc: close", classes="keys", markup=False)
 
     def action_close(self) -> None:
-        self.dismiss(False)
+        self.dismiss(None)

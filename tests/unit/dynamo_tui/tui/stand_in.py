@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from dynamod.schema import Event, Graph, LogLine, Page, Problem, Replica, Series
+from dynamod.schema import Event, Graph, LogLine, Page, Plan, PlanRequest, Problem, Replica, Series
 from dynamod.schema.builds import Build
-from tests.unit.dynamo_tui.tui import kv_world, world
+from tests.unit.dynamo_tui.tui import kv_world, plan_world, world
 
 HEADERS = {"Dynamod-API-Version": "1"}
 
@@ -33,7 +33,7 @@ def answer(value: Any, status: int = 200) -> Response:
 
 
 class StandIn:
-    """One world, its listeners, and the requests it has had."""
+    """One world, its listeners, and the requests it has had. `stale`: so many plans are refused when applied."""
 
     def __init__(self, *, moving: bool = False) -> None:
         self.moving = moving
@@ -47,6 +47,8 @@ class StandIn:
         self.requests: list[tuple[str, str, bytes]] = []
         self.open_streams: list[str] = []
         self.refuse: Problem | None = None
+        self.plans = 0
+        self.stale = 0
         self._moved = asyncio.Condition()
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -230,16 +232,27 @@ class StandIn:
             yield "gpus", world.gpus(), None
             await self._waits()
 
+    def _problem(self, problem: Problem) -> Response:
+        return Response(msgspec.json.encode(problem), problem.status, HEADERS, "application/problem+json")
+
+    def _plan(self, asked: PlanRequest) -> Plan:
+        self.plans += 1
+        plan = world.PLAN if asked.change is None else plan_world.plan_of(asked.change)
+        return msgspec.structs.replace(plan, id=f"p{self.plans}")
+
     async def _command(self, request: Request) -> Response:
         """Notes what was asked for; answers with the graph, or refuses when told to."""
         body = await request.body()
         self.requests.append((request.method, request.url.path, body))
         if self.refuse is not None:
-            return Response(msgspec.json.encode(self.refuse), self.refuse.status, HEADERS, "application/problem+json")
+            return self._problem(self.refuse)
         if request.method == "DELETE":
             return Response(status_code=204, headers=HEADERS)
         if request.url.path == "/v1/plans":
-            return answer(world.PLAN)
+            return answer(self._plan(msgspec.json.decode(body, type=PlanRequest)), 201)
+        if request.url.path.endswith("/apply") and self.stale:
+            self.stale -= 1
+            return self._problem(plan_world.STALE)
         parts = request.url.path.strip("/").split("/")
         name = parts[2] if len(parts) > 2 and parts[2] in self.graphs else next(iter(self.graphs))
         return answer(self.graphs[name])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dynamo_tui.tui.dialogs.confirm import Confirm, Report
+from dynamo_tui.tui.dialogs.confirm import Confirm
 from dynamo_tui.tui.dialogs.keys import Help
 from dynamo_tui.tui.operations import NotPossible, Operations
 from dynamo_tui.tui.screens.events import EventsView
@@ -37,65 +38,102 @@ def test_operations_show_their_command_line() -> None:
     assert operations("lab").start(ROUTER).command == "dynamoctl start agg_router --context lab"
 
 
-def test_operations_say_what_will_happen() -> None:
+def test_what_cannot_be_done_is_said_before_the_daemon_is_asked() -> None:
     ours = operations()
-    assert "starts 2 replicas of VllmWorker, each with 1 GPU" in ours.scale(ROUTER, "VllmWorker", 6).consequences
-    assert any("drains and stops 3 replicas" in c for c in ours.scale(ROUTER, "VllmWorker", 1).consequences)
     assert ours.scale(ROUTER, "VllmWorker", 0).harmful
-    assert any(
-        "3 replicas of its service go on" in c
-        for c in ours.restart(ROUTER, None, "agg_router-vllmworker-1").consequences
-    )
-    assert any("does not answer meanwhile" in c for c in ours.restart(ROUTER, None, "agg_router-router-1").consequences)
     with pytest.raises(NotPossible, match="no service 'Nope'"):
         ours.scale(ROUTER, "Nope", 1)
     with pytest.raises(NotPossible, match="no graph gone"):
         ours.stop(GraphKey("default", "gone"))
+    with pytest.raises(NotPossible, match="drain a service or a replica"):
+        ours.drain(ROUTER)
 
 
-async def test_scale_asks_confirms_and_sends(daemon: StandIn, socket_path: Path) -> None:
+def asked_changes(daemon: StandIn) -> list[dict[str, Any]]:
+    """The changes that plans were asked of, without the fields that are not set."""
+    found = [json.loads(body)["change"] for _, path, body in daemon.requests if path == "/v1/plans"]
+    return [{k: v for k, v in change.items() if v is not None and k != "project"} for change in found]
+
+
+def applied(daemon: StandIn) -> list[str]:
+    return [path for _, path, _ in daemon.requests if path.endswith("/apply")]
+
+
+async def test_scale_asks_confirms_and_applies_the_plan(daemon: StandIn, socket_path: Path) -> None:
     async with dashboard(socket_path, graph="agg_router") as pilot:
         await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot))
         await pilot.press("G", "s")
         await until(pilot, lambda: "scale VllmWorker to:" in screen_text(pilot))
         await pilot.press("backspace", "6", "enter")
         await until(pilot, lambda: "dynamoctl scale agg_router VllmWorker=6" in screen_text(pilot))
-        assert "VllmWorker: 4 now, 6 then" in screen_text(pilot)
+        assert "starts 2 of VllmWorker on GPUs 4,5: 6 wanted, 4 there" in screen_text(pilot)
         await pilot.press("n")
         await pilot.pause(0.1)
-        assert daemon.requests == []
+        assert applied(daemon) == []
         await pilot.press("colon", *"scale VllmWorker=6", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
         await pilot.press("enter")
-        await until(pilot, lambda: len(daemon.requests) == 1)
-        method, path, body = daemon.requests[0]
-        assert (method, path) == ("POST", "/v1/graphs/agg_router/services/VllmWorker/scale")
-        assert json.loads(body) == {"replicas": 6}
+        await until(pilot, lambda: applied(daemon) == ["/v1/plans/p2/apply"])
+        change = {"graph": "agg_router", "action": "scale", "service": "VllmWorker", "replicas": 6}
+        assert asked_changes(daemon) == [change, change]
 
 
 @pytest.mark.parametrize(
-    ("key", "request_line"),
+    ("key", "action", "told"),
     [
-        ("x", ("POST", "/v1/graphs/agg_router/stop")),
-        ("D", ("DELETE", "/v1/graphs/agg_router")),
-        ("R", ("POST", "/v1/graphs/agg_router/rollback")),
-        ("r", ("POST", "/v1/graphs/agg_router/restart")),
+        ("x", "stop", "nothing answers until it is started again"),
+        ("D", "remove", "the graph is removed"),
+        ("R", "rollback", "revision 2 comes back as revision 4"),
+        ("r", "restart", "drains and stops 4 of VllmWorker on GPUs 0,1,2,3 within 30s"),
     ],
 )
 async def test_keys_change_the_graph_under_the_cursor(
-    daemon: StandIn, socket_path: Path, key: str, request_line: tuple[str, str]
+    daemon: StandIn, socket_path: Path, key: str, action: str, told: str
 ) -> None:
-    async with dashboard(socket_path) as pilot:
+    async with dashboard(socket_path, size=(120, 40)) as pilot:
         await until(pilot, lambda: "agg_router" in screen_text(pilot))
         await pilot.press("down", key)
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        assert told in screen_text(pilot)
         if pilot.app.screen.operation.harmful:
             await pilot.press("enter")
             await pilot.pause(0.05)
-            assert daemon.requests == []
+            assert applied(daemon) == []
         await pilot.press("y")
-        await until(pilot, lambda: bool(daemon.requests))
-        assert daemon.requests[0][:2] == request_line
+        await until(pilot, lambda: bool(applied(daemon)))
+        assert asked_changes(daemon) == [{"graph": "agg_router", "action": action}]
+
+
+async def test_a_replica_or_a_service_is_drained(daemon: StandIn, socket_path: Path) -> None:
+    async with dashboard(socket_path, graph="agg_router", size=(120, 40)) as pilot:
+        await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot))
+        await pilot.press("tab", "G", "d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        assert "$ dynamoctl drain agg_router --replica agg_router-vllmworker-4" in screen_text(pilot)
+        assert "drains and stops VllmWorker-4 on GPU 3 within 30s" in screen_text(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(applied(daemon)) == 1)
+        await pilot.press("colon", *"drain Router", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        assert "Router does not answer from now" in screen_text(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, Confirm))
+        assert asked_changes(daemon) == [
+            {"graph": "agg_router", "action": "drain", "replica": "agg_router-vllmworker-4"},
+            {"graph": "agg_router", "action": "drain", "service": "Router"},
+        ]
+
+
+async def test_a_plan_that_has_gone_stale_is_made_anew_and_asked_again(daemon: StandIn, socket_path: Path) -> None:
+    daemon.stale = 1
+    async with dashboard(socket_path, graph="agg_router") as pilot:
+        await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot))
+        await pilot.press("colon", *"scale VllmWorker=6", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: "nothing was done; planned anew" in screen_text(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: applied(daemon) == ["/v1/plans/p1/apply", "/v1/plans/p2/apply"])
 
 
 async def test_a_refusal_is_shown_with_its_remedy(daemon: StandIn, socket_path: Path) -> None:
@@ -105,8 +143,6 @@ async def test_a_refusal_is_shown_with_its_remedy(daemon: StandIn, socket_path: 
     async with dashboard(socket_path, graph="agg_router") as pilot:
         await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot))
         await pilot.press("colon", *"scale VllmWorker=6", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
-        await pilot.press("y")
         await until(
             pilot, lambda: "2 GPUs are missing" in screen_text(pilot) and "stop something" in screen_text(pilot)
         )
@@ -159,34 +195,3 @@ async def test_the_palette_offers_actions(daemon: StandIn, socket_path: Path) ->
         await until(pilot, lambda: "the KV router" in screen_text(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.view, KvView))
-
-
-async def test_submit_shows_the_plan_and_applies_it_when_told_to(
-    daemon: StandIn, socket_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "one_service.py").write_text(
-        "from dynamo.sdk import service, endpoint\n\n\n"
-        "@service\nclass Only:\n    @endpoint()\n    async def say(self, text: str):\n        yield text\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    async with dashboard(socket_path, size=(120, 36)) as pilot:
-        await until(pilot, lambda: "agg_router" in screen_text(pilot))
-        await pilot.press("colon", *"submit one_service:Only --name tiny", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Report))
-        assert [r[:2] for r in daemon.requests] == [("POST", "/v1/plans")]
-        asked = json.loads(daemon.requests[0][2])["submit"]
-        assert asked["name"] == "tiny"
-        assert [s["name"] for s in asked["spec"]["services"]] == ["Only"]
-        assert "dynamoctl submit one_service:Only --name tiny" in screen_text(pilot)
-        await pilot.press("y")
-        await until(pilot, lambda: ("POST", "/v1/plans/p1/apply") in [r[:2] for r in daemon.requests])
-
-
-async def test_a_submit_that_cannot_be_understood_or_inspected_says_so(daemon: StandIn, socket_path: Path) -> None:
-    async with dashboard(socket_path, size=(120, 36)) as pilot:
-        await until(pilot, lambda: "agg_router" in screen_text(pilot))
-        await pilot.press("colon", *"submit a:B --nonsense", "enter")
-        await until(pilot, lambda: "No such option" in screen_text(pilot))
-        await pilot.press("colon", *"submit no_such_module:B", "enter")
-        await until(pilot, lambda: "no_such_module" in screen_text(pilot) and ":submit" in screen_text(pilot))
-        assert daemon.requests == []
