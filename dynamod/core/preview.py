@@ -26,6 +26,7 @@ def preview(world: World, now: float, first: Sequence[Step] = ()) -> tuple[list[
     operations: list[PlanOperation] = []
     surge, replaced = True, False
     fresh = not world.replicas
+    causes: dict[str, str] = {}
     draining = []
     for step in first:
         operations.append(_operation(world, step, 0, now))
@@ -48,8 +49,11 @@ def preview(world: World, now: float, first: Sequence[Step] = ()) -> tuple[list[
             operations += [_operation(world, step, wave, now) for step in result.steps]
             break
         for step in steps:
-            if step.kind in (OperationKind.START, OperationKind.STOP):  # a creation is told by its start
-                operations.append(_operation(world, step, wave, now))
+            if step.kind is OperationKind.CREATE:  # is told by its start, which has the cause of both
+                causes[_new_id(world, step)] = step.cause
+            elif step.kind in (OperationKind.START, OperationKind.STOP):
+                told = with_fields(step, cause=causes.get(step.replica or "", step.cause))
+                operations.append(_operation(world, told, wave, now))
             replaced = replaced or (step.doom is not None and step.kind is OperationKind.STOP and not _scales(step))
             world = _played(world, step, now)
     notes = []
@@ -81,7 +85,7 @@ def _operation(world: World, step: Step, wave: int, now: float) -> PlanOperation
         gpus=list(step.gpus or gives_back),
         wave=wave,
         placement=list(step.placement),
-        drain_timeout=step.doom.deadline - now if step.doom is not None else None,
+        drain_timeout=round(step.doom.deadline - now, 3) if step.doom is not None else None,
     )
 
 
@@ -94,12 +98,17 @@ def _dooms(world: World, step: Step, now: float) -> World:
     return with_fields(world, replicas=doomed)
 
 
+def _new_id(world: World, step: Step) -> str:
+    """What a replica that is only planned goes by."""
+    return f"new:{step.service}:{step.index}:{world.graph.revision}:{len(world.replicas)}"
+
+
 def _played(world: World, step: Step, now: float) -> World:
     """The world after a step that went well."""
     graph = world.graph
     if step.kind is OperationKind.CREATE and step.index is not None:
         record = ReplicaRecord(
-            id=f"new:{step.service}:{step.index}:{graph.revision}:{len(world.replicas)}",
+            id=_new_id(world, step),
             graph_id=graph.id,
             project=graph.project,
             graph=graph.name,
