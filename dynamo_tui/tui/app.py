@@ -17,6 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Footer, Label
 
 from dynamo_tui.client.contexts import Context
+from dynamo_tui.tui.jobs import JobState
 from dynamo_tui.tui.replay import Replay
 from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.settings import Settings
@@ -73,6 +74,8 @@ class Dashboard(TimeTravel):
         Binding("6", "panel('gpus')", "GPUs", show=False, id="app.gpus"),
         Binding("7", "panel('events')", "Events", show=False, id="app.events"),
         Binding("8", "panel('builds')", "Builds", show=False, id="app.builds"),
+        Binding("9", "panel('jobs')", "Jobs", show=False, id="app.jobs"),
+        Binding("S", "submit", "Submit a graph", show=False, id="app.submit"),
         Binding("s", "scale", "Scale", id="app.scale"),
         Binding("r", "restart", "Restart", id="app.restart"),
         Binding("d", "drain", "Drain and replace", show=False, id="app.drain"),
@@ -101,6 +104,7 @@ class Dashboard(TimeTravel):
     ) -> None:
         super().__init__()
         self.read_only = read_only
+        self.jobs = []
         self.notice = notice
         self._now = now
         self._first_graph = graph
@@ -194,6 +198,8 @@ class Dashboard(TimeTravel):
             return
         view = self.view
         notes = [self.tab_note] if self.tab_note else []
+        if running := sum(job.state is JobState.RUNNING for job in self.jobs):
+            notes.append(f"◐ {running} running")
         if view.filter:
             notes.append(f"/{view.filter}")
         session = self.session

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from textual.app import App
+from textual.notifications import SeverityLevel
 
 from dynamo_tui.client import calls
 from dynamo_tui.client.contexts import Context
 from dynamo_tui.client.errors import ClientError, Conflict
+from dynamo_tui.tui.jobs import Job, JobState
 from dynamo_tui.tui.operations import NotPossible, Operation, Operations
 from dynamo_tui.tui.screens.base import View
 from dynamo_tui.tui.session import Session
@@ -21,8 +24,10 @@ from dynamod.schema import Plan
 if TYPE_CHECKING:
     from dynamo_tui.cli.exits import CliError
     from dynamo_tui.tui.screens.plan import PlanView
+    from dynamo_tui.tui.submit_form import Form
 
 STALE = "stale-plan"
+DRAW_EVERY_S = 0.2
 GONE_STALE = "the graph has changed meanwhile, and nothing was done; planned anew:"
 
 
@@ -30,6 +35,7 @@ class Changes(App[int]):
     """Actions on the graph that the page is about. The dashboard fills in the rest."""
 
     read_only: bool
+    jobs: list[Job]
 
     @property
     @abstractmethod
@@ -113,6 +119,8 @@ class Changes(App[int]):
                     await session.client.send(calls.apply_plan(plan.id))
                 elif operation.call is not None:
                     await session.client.send(operation.call)
+                elif operation.job:
+                    self.start_job(Job(operation.job, session.context))
             except Conflict as error:
                 if error.problem.type.rpartition(":")[2] != STALE:
                     self._tell(operation, error)
@@ -140,6 +148,36 @@ class Changes(App[int]):
     def _tell(self, operation: Operation, error: ClientError | CliError) -> None:
         remedy = f"\n{error.remedy}" if error.remedy else ""
         self.notify(f"{error}{remedy}", title=operation.title, severity="error", timeout=10)
+
+    # -- commands that take a while ------------------------------------------------------------------------
+
+    @abstractmethod
+    def show_jobs(self) -> None:
+        """Draw what commands print, where that is on screen."""
+
+    @abstractmethod
+    def open_jobs(self) -> None:
+        """Show the commands that take a while."""
+
+    def start_job(self, job: Job) -> None:
+        """Run a command beside the dashboard, and show it."""
+        self.jobs.append(job)
+        self.run_worker(self._run_job(job), group="jobs")
+        self.open_jobs()
+
+    async def _run_job(self, job: Job) -> None:
+        drawn = 0.0
+
+        def told() -> None:
+            nonlocal drawn
+            if job.state is not JobState.RUNNING or time.monotonic() > drawn + DRAW_EVERY_S:
+                drawn = time.monotonic()
+                self.show_jobs()
+
+        await job.run(told)
+        severity: SeverityLevel = "error" if job.state is JobState.FAILED else "information"
+        last = job.lines[-1] if job.lines else ""
+        self.notify(f"{job.state}: {last}", title=job.command, severity=severity)
 
     # -- the page of a plan ---------------------------------------------------------------------------------
 
@@ -226,6 +264,14 @@ class Changes(App[int]):
     def action_drain(self) -> None:
         view = self.view
         self._offer(lambda key: self.operations.drain(key, None if view.replica_id else view.service, view.replica_id))
+
+    @abstractmethod
+    def open_submit(self, form: Form | None = None) -> None:
+        """Show the form of a submit."""
+
+    def action_submit(self) -> None:
+        if not self.refused():
+            self.open_submit()
 
     def submit(self, words: list[str]) -> None:
         """Show what a submit would do, on a page from which it can be applied."""

@@ -6,13 +6,14 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dynamo_tui.client.contexts import LOCAL, choose, contexts_file, load_contexts, running_serves
 from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.operations import NotPossible
 from dynamo_tui.tui.store import GraphKey
+from dynamo_tui.tui.submit_form import complete_path
 
 if TYPE_CHECKING:
     from dynamo_tui.tui.app import Dashboard
@@ -33,6 +34,8 @@ class Command:
     run: Callable[[Dashboard, Words], None]
     complete: Callable[[Dashboard], Sequence[str]] | None = None
     changes: bool = False
+    paths: bool = False
+    """What is completed are files."""
 
     @property
     def name(self) -> str:
@@ -139,7 +142,21 @@ def _contexts(_: Dashboard) -> list[str]:
 
 
 def _submit(app: Dashboard, words: Words) -> None:
-    app.submit(list(words))
+    if words:
+        app.submit(list(words))
+    else:
+        app.open_submit()
+
+
+def _job(kind: Literal["build", "deploy", "containerize"]) -> Callable[[Dashboard, Words], None]:
+    def start(app: Dashboard, words: Words) -> None:
+        app.confirm(getattr(app.operations, kind)(words))
+
+    return start
+
+
+def _build_tags(app: Dashboard) -> list[str]:
+    return app.session.build_tags
 
 
 def _plan(app: Dashboard, words: Words) -> None:
@@ -206,7 +223,18 @@ _TABLE = [
     ),
     Command("rollback [REVISION]", "go back to an earlier revision", _rollback, None, True),
     Command("drain [SERVICE|REPLICA]", "let it finish, and a fresh one take its place", _drain, _parts, True),
-    Command("submit TARGET [OPTIONS]", "plan a submit, show it, apply it", _submit, None, True),
+    Command("submit [TARGET …]", "plan a submit, show it, apply it; alone, a form", _submit, None, True, True),
+    Command("build TARGET [OPTIONS]", "make a build of a graph", _job("build"), None, True, True),
+    Command(
+        "deploy TARGET [OPTIONS]",
+        "build a graph and run it: --target local, docker …",
+        _job("deploy"),
+        None,
+        True,
+        True,
+    ),
+    Command("containerize BUILD [OPTIONS]", "make an image of a build", _job("containerize"), _build_tags, True),
+    Command("jobs", "builds and deployments in the making", lambda app, _: app.open_jobs()),
     Command(
         "plan [GRAPH | TARGET …]", "what is to be done for a graph, or what a submit would do", _plan, _graph_names
     ),
@@ -253,6 +281,8 @@ def complete(app: Dashboard, line: str) -> list[str]:
     if not separator:
         return [c for c in COMMANDS if c.startswith(name)]
     command = COMMANDS.get(_SHORT.get(name, name))
+    if command is not None and command.paths and " " not in rest:
+        return [f"{name} {path}" for path in complete_path(rest)]
     if command is None or command.complete is None or " " in rest:
         return []
     return [f"{name} {option}" for option in command.complete(app) if option.lower().startswith(rest.lower())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import on
 from textual.containers import Vertical
@@ -20,6 +20,9 @@ from dynamo_tui.tui.store import GraphKey
 from dynamo_tui.tui.widgets.deck import Deck
 from dynamo_tui.tui.widgets.pane import Pane
 from dynamod.schema import Plan
+
+if TYPE_CHECKING:
+    from dynamo_tui.tui.submit_form import Form
 
 
 class Navigation(Changes):
@@ -186,6 +189,24 @@ class Navigation(Changes):
 
         self.go(PlanView(operation, plan))
 
+    def open_submit(self, form: Form | None = None) -> None:
+        from dynamo_tui.tui.screens.submit import SubmitView
+
+        self.go(SubmitView(form))
+
+    def open_jobs(self) -> None:
+        from dynamo_tui.tui.screens.jobs import JobsView
+
+        self.go(JobsView())
+
+    def show_jobs(self) -> None:
+        from dynamo_tui.tui.screens.jobs import JobsView
+
+        for view in self.views:
+            if isinstance(view, JobsView):
+                view.show_jobs()
+        self.show_frame()
+
     async def leave(self, view: View) -> None:
         key = view.graph_key
         if self.view is view:
@@ -208,6 +229,9 @@ class Navigation(Changes):
                 from dynamo_tui.tui.screens.events import EventsView
 
                 self.go(EventsView())
+                return
+            case "jobs":
+                self.open_jobs()
                 return
             case "builds":
                 from dynamo_tui.tui.screens.builds import BuildsView

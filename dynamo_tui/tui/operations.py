@@ -6,7 +6,7 @@ What a change of a graph will do is not said here: the daemon plans it, and the 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,9 @@ class NotPossible(Exception):
 
 @dataclass(frozen=True)
 class Operation:
-    """One change. `plan` asks the daemon what it would do, and what it answers is applied; `call` is for changes that
-    are not planned, which say themselves what they do. `harmful`: requests or state are lost by it, so that `enter`
-    alone does not confirm it.
+    """One change. `plan` asks the daemon what it would do, and what it answers is applied. `call` and `job` are for
+    changes that are not planned, which say themselves what they do: a request, or the words of a `dynamoctl` line that
+    takes a while. `harmful`: requests or state are lost by it, so that `enter` alone does not confirm it.
     """
 
     title: str
@@ -38,6 +38,7 @@ class Operation:
     done: str
     plan: Callable[[Source], Awaitable[Plan]] | None = None
     call: Call[Any] | None = None
+    job: tuple[str, ...] = ()
     consequences: tuple[str, ...] = ()
     harmful: bool = False
 
@@ -164,6 +165,42 @@ class Operations:
         words = ["rollout", "status", key.name]
         return self._change(key, "settle", f"What is to be done for {key}", words, f"{key} goes on")
 
+    def build(self, words: Sequence[str]) -> Operation:
+        """Make a build of a graph.
+
+        Raises:
+            NotPossible: no target is named.
+        """
+        target = _first(words, "build")
+        return self._job(
+            f"Build {target}",
+            ("build", *words),
+            "imports the graph in its own interpreter, locks its packages and packs its sources",
+            "the daemon keeps the archive",
+        )
+
+    def deploy(self, words: Sequence[str]) -> Operation:
+        """Build a graph, unless a build is named, and run it: here, in containers, or on a cluster."""
+        target = _first(words, "deploy")
+        return self._job(
+            f"Deploy {target}",
+            ("deploy", *words),
+            f"builds {target}, unless it is a build, and hands it to the daemon, which rolls it out",
+            "waits until it is ready; to cancel ends the waiting, not the roll-out",
+        )
+
+    def containerize(self, words: Sequence[str]) -> Operation:
+        """Make a container image of a build."""
+        build = _first(words, "containerize")
+        return self._job(
+            f"Make an image of {build}",
+            ("containerize", *words),
+            "makes it with this machine's Docker engine",
+        )
+
+    def _job(self, title: str, words: tuple[str, ...], *consequences: str) -> Operation:
+        return Operation(title, self._command(None, *words), f"{title}: started", job=words, consequences=consequences)
+
     def remove_build(self, build: Build) -> Operation:
         """Forget a build's tag.
 
@@ -183,3 +220,10 @@ class Operations:
             ),
             harmful=True,
         )
+
+
+def _first(words: Sequence[str], command: str) -> str:
+    """The target, or the build, which is the first word."""
+    if not words or words[0].startswith("-"):
+        raise NotPossible(f"name what: :{command} TARGET [OPTIONS]")
+    return words[0]

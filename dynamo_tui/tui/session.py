@@ -26,6 +26,8 @@ class Session:
     ) -> None:
         self.context = context
         self.replay = replay
+        self.build_tags: list[str] = []
+        """The builds that were seen last, for completion."""
         self.travel: TimedSource | None = replay
         """What answers as of another time than the present."""
         self._present = now

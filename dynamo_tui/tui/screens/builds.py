@@ -16,6 +16,7 @@ from dynamo_tui.tui import figures
 from dynamo_tui.tui.operations import NotPossible
 from dynamo_tui.tui.screens.base import FEEDS, Feed, View
 from dynamo_tui.tui.store import Topic
+from dynamo_tui.tui.submit_form import Form
 from dynamo_tui.tui.tones import Run, Tone
 from dynamo_tui.tui.widgets.paint import Lines
 from dynamo_tui.tui.widgets.table import Column, Table
@@ -23,6 +24,8 @@ from dynamod.schema import Action
 from dynamod.schema.builds import Build, BuiltService
 
 PAGE = 500
+PLACES = ("local", "docker", "kubernetes")
+"""Where `dynamoctl deploy --target` can run it."""
 _CHANGES = frozenset({Action.BUILD_CREATED, Action.BUILD_FINISHED, Action.BUILD_REMOVED})
 
 
@@ -34,6 +37,10 @@ class BuildsView(View):
     BuildsView #build-scroll:focus { border-top: solid $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("u", "submit_build", "Submit", id="builds.submit"),
+        Binding("o", "deploy", "Deploy", id="builds.deploy"),
+        Binding("i", "image", "Image", id="builds.image"),
+        Binding("b", "build", "Build …", id="builds.build"),
         Binding("D", "remove_build", "Remove the build", id="builds.remove"),
         Binding("tab,enter", "other_part", "List/contents", show=False, id="builds.switch"),
     ]
@@ -92,6 +99,7 @@ class BuildsView(View):
             self.table.refresh()
             return  # what was known stays
         self.table.set_rows(sorted(builds, key=lambda b: b.stored_at, reverse=True))
+        self.session.build_tags = [build.tag for build in builds]
         self._show_build()
 
     def update_view(self, changed: frozenset[Topic]) -> None:
@@ -121,6 +129,27 @@ class BuildsView(View):
         scroll.scroll_home(animate=False)
 
     # -- actions --------------------------------------------------------------------------------------------
+
+    def action_build(self) -> None:
+        self.dashboard.action_command("build ")
+
+    def action_submit_build(self) -> None:
+        if (build := self.table.row) is not None and not self.dashboard.refused():
+            self.dashboard.open_submit(Form(target=build.tag))
+
+    def action_deploy(self) -> None:
+        if (build := self.table.row) is not None and not self.dashboard.refused():
+            self.dashboard.ask(
+                f"deploy {build.tag} to",
+                lambda place: self.dashboard.run_command(f"deploy {build.tag} --target {place.strip()}"),
+                value=PLACES[0],
+                hint="  ".join(PLACES),
+                complete=lambda text: [place for place in PLACES if place.startswith(text)],
+            )
+
+    def action_image(self) -> None:
+        if (build := self.table.row) is not None:
+            self.dashboard.confirm(self.dashboard.operations.containerize([build.tag]))
 
     def action_remove_build(self) -> None:
         if (build := self.table.row) is not None:

@@ -131,7 +131,8 @@ class Prompt(Widget):
             return
         options = question.complete(self.input.value)
         if options:
-            self.input.value = options[0] if len(options) > 1 else options[0] + " "
+            goes_on = len(options) > 1 or options[0].endswith(("/", "="))
+            self.input.value = options[0] if goes_on else options[0] + " "
             self.input.cursor_position = len(self.input.value)
 
     def _recall(self, by: int) -> None:

@@ -100,6 +100,7 @@ class StandIn:
             "/v1/replicas/{id}/why": lambda r: answer(world.why(self.replicas[r.path_params["id"]])),
             "/v1/events": self._past_events,
             "/v1/builds": lambda r: answer(Page(items=self.builds)),
+            "/v1/builds/{tag}": self._build,
             "/v1/gpus": lambda r: answer(world.gpus()),
             "/v1/graphs/{graph}/logs": self._logs,
             "/v1/graphs/{graph}/metrics/names": lambda r: answer(sorted(world.past_metrics())),
@@ -231,6 +232,13 @@ class StandIn:
         while not self.closed:
             yield "gpus", world.gpus(), None
             await self._waits()
+
+    def _build(self, request: Request) -> Response:
+        tag = request.path_params["tag"]
+        found = next((b for b in self.builds if b.tag == tag), None)
+        if found is None:
+            return self._problem(Problem(type="not-found", title="Not found", status=404, detail=f"no build {tag!r}"))
+        return answer(found)
 
     def _problem(self, problem: Problem) -> Response:
         return Response(msgspec.json.encode(problem), problem.status, HEADERS, "application/problem+json")
