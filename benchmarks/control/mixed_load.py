@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from dynamo.sdk.spec import GraphSpec, ServiceSpec
 from dynamod.core.errors import Conflict, EngineError
 from dynamod.core.records import ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.engine.feed import Feed
+from dynamod.observe.metrics.file import MetricsFile
 from dynamod.observe.metrics.store import MetricStore, Owner, Point
 from dynamod.schema import Action
 from dynamod.schema.states import ReplicaState
@@ -222,23 +222,22 @@ class MixedLoad:
 
     async def _metrics(self) -> None:
         """A sample a second of each replica, as the daemon's collector writes them, all in one thread."""
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1) as thread:
-            samples = await loop.run_in_executor(thread, MetricStore, self.directory / "metrics.db")
-            owners = [Owner("default/steady", "A", f"steady-{n}") for n in range(REPLICAS)]
+        file = MetricsFile(self.directory / "metrics.db")
+        samples = await file.run(MetricStore)
+        owners = [Owner("default/steady", "A", f"steady-{n}") for n in range(REPLICAS)]
 
-            async def sample() -> None:
-                now = time.time()
-                points = [
-                    Point(owner, (f"metric_{n}", ()), now, self.chance.random(), "gauge")
-                    for owner in owners
-                    for n in range(20)
-                ]
-                await loop.run_in_executor(thread, samples.write, points)
-                await loop.run_in_executor(thread, samples.prune, now)
+        async def sample() -> None:
+            now = time.time()
+            points = [
+                Point(owner, (f"metric_{n}", ()), now, self.chance.random(), "gauge")
+                for owner in owners
+                for n in range(20)
+            ]
+            await file.run(lambda _: samples.write(points))
+            await file.run(lambda _: samples.prune(now))
 
-            await self._again("metric batches", 1.0, sample)
-            await loop.run_in_executor(thread, samples.close)
+        await self._again("metric batches", 1.0, sample)
+        await file.close()
 
     async def _watch_size(self) -> None:
         process = psutil.Process()

@@ -15,7 +15,7 @@ from dynamod.core.records import Doom, Goal, GraphRecord, ReplicaRecord, Revisio
 from dynamod.core.revisions import changes
 from dynamod.core.steps import Step, World, drain_timeout, stop_step
 from dynamod.schema.graphs import FieldChange, GraphChange
-from dynamod.schema.states import Reason, ReplicaState
+from dynamod.schema.states import GraphState, Reason, ReplicaState
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,38 @@ def ended(
     return found
 
 
+def underway(graph: GraphRecord, reason: Reason) -> GraphRecord:
+    """The graph from now until it is settled: not degraded, for nothing has failed, but on its way."""
+    return replace(graph, underway=reason, state=GraphState.DEPLOYING, reason=reason, message="")
+
+
+def restarting(
+    graph: GraphRecord,
+    spec: GraphSpec,
+    replicas: Sequence[ReplicaRecord],
+    *,
+    service: str | None,
+    replica: str | None,
+    now: float,
+) -> tuple[GraphRecord, list[tuple[ReplicaRecord, Doom]]]:
+    """The graph that is being restarted, and the ends that come at once.
+
+    One replica that was named restarts at once, and so does what is not ready and serves nobody. Ready replicas are
+    left to the planner, which replaces them one at a time.
+
+    Raises:
+        NotFound, Conflict: it cannot be.
+    """
+    chosen = ended(graph, spec, replicas, service=service, replica=replica, drain=False, now=now)
+    if not chosen:
+        return graph, []
+    rolled = {one.service for one, _ in chosen if replica is None and one.state is ReplicaState.READY}
+    graph = replace(graph, restarted={**graph.restarted, **dict.fromkeys(sorted(rolled), now)})
+    return underway(graph, Reason.RESTART_REQUESTED), [
+        (one, doom) for one, doom in chosen if replica is not None or one.state is not ReplicaState.READY
+    ]
+
+
 def foretell(world: World, change: GraphChange, now: float) -> Foretold:
     """The change on paper.
 
@@ -115,8 +147,10 @@ def foretell(world: World, change: GraphChange, now: float) -> Foretold:
     match change.action:
         case "scale":
             return _scale(world, change)
-        case "restart" | "drain":
-            return _end(world, change, now)
+        case "restart":
+            return _restart(world, change, now)
+        case "drain":
+            return _drain(world, change, now)
         case "rollback":
             return _rollback(world, change)
         case "start":
@@ -126,7 +160,8 @@ def foretell(world: World, change: GraphChange, now: float) -> Foretold:
                 else r
                 for r in world.replicas
             ]
-            return Foretold(with_fields(world, graph=replace(graph, goal=Goal.RUN), replicas=revived))
+            started = underway(replace(graph, goal=Goal.RUN), Reason.SUBMITTED)
+            return Foretold(with_fields(world, graph=started, replicas=revived))
         case "stop":
             stopped = replace(graph, goal=Goal.STOP, stop_timeout=change.timeout)
             note = "nothing answers until it is started again; its revisions and its logs stay"
@@ -150,18 +185,29 @@ def _scale(world: World, change: GraphChange) -> Foretold:
     return Foretold(with_fields(world, graph=replace(world.graph, scale=scale)), (), differs, notes)
 
 
-def _end(world: World, change: GraphChange, now: float) -> Foretold:
+def _restart(world: World, change: GraphChange, now: float) -> Foretold:
     spec = world.target.spec
+    service, replica = change.service, change.replica
+    graph, chosen = restarting(world.graph, spec, world.replicas, service=service, replica=replica, now=now)
+    return _with_ends(with_fields(world, graph=graph), chosen, now)
+
+
+def _drain(world: World, change: GraphChange, now: float) -> Foretold:
     chosen = ended(
         world.graph,
-        spec,
+        world.target.spec,
         world.replicas,
         service=change.service,
         replica=change.replica,
-        drain=change.action == "drain",
+        drain=True,
         now=now,
         timeout=change.timeout,
     )
+    return _with_ends(world, chosen, now)
+
+
+def _with_ends(world: World, chosen: Sequence[tuple[ReplicaRecord, Doom]], now: float) -> Foretold:
+    """The ends that come at once, and which services do not answer because of them."""
     steps = tuple(
         stop_step(
             one,
@@ -177,7 +223,7 @@ def _end(world: World, change: GraphChange, now: float) -> Foretold:
     )
     ends = {one.id for one, _ in chosen}
     notes = []
-    for name in spec.service_names():
+    for name in world.target.spec.service_names():
         serving = {r.id for r in world.replicas if r.service == name and r.state is ReplicaState.READY}
         if serving and serving <= ends:
             notes.append(f"{name} does not answer from now until the first of its replicas is ready again")

@@ -126,7 +126,7 @@ def _played(world: World, step: Step, now: float) -> World:
         if replica.id != step.replica:
             replicas.append(replica)
         elif step.kind is OperationKind.START:
-            replicas.append(replace(replica, state=ReplicaState.READY, next_retry_at=None, run=1))
+            replicas.append(replace(replica, state=ReplicaState.READY, next_retry_at=None, run=1, started_at=now))
             claims = [claim for claim in claims if claim.holder != replica.id]
             claims += [
                 Claimed(share.uuid, share.share, slot, replica.id)

@@ -60,7 +60,9 @@ class RevisionRecord(msgspec.Struct, frozen=True, kw_only=True):
 class GraphRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`revision` is the one wanted; `stable` the last one that became ready as a whole (0: none yet).
 
-    `scale` holds replica counts that differ from the spec's. `version` grows with every change.
+    `scale` holds replica counts that differ from the spec's. `version` grows with every change. `underway` is why the
+    graph is not settled although nothing has failed (it was started, or is being restarted), until it is; `restarted`
+    when a restart of a service was asked for: what began before is replaced, one replica at a time.
     """
 
     id: str
@@ -75,6 +77,8 @@ class GraphRecord(msgspec.Struct, frozen=True, kw_only=True):
     stable: int = 0
     scale: dict[str, int] = {}
     stop_timeout: float | None = None
+    underway: Reason | None = None
+    restarted: dict[str, float] = {}
     version: int = 1
     created_at: float
     updated_at: float

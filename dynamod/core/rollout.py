@@ -1,4 +1,7 @@
-"""How many replicas a service should have and of which revision: creation, scaling, and one-by-one replacement."""
+"""How many replicas a service should have and of which revision: creation, scaling, and one-by-one replacement.
+
+A restart of a service is a replacement by the same: one replica at a time, beside the old one where there is room.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 from dynamo.sdk.spec import ServiceSpec
 from dynamod.core.allocation import Refused, allocate
 from dynamod.core.records import ReplicaRecord, Then
-from dynamod.core.steps import Step, Steps, World, is_current, is_leaving, stop_step
+from dynamod.core.steps import Step, Steps, World, is_current, is_leaving, runs_what_is_wanted, stop_step
 from dynamod.schema.states import OperationKind, Reason, ReplicaState
 
 ROLLOUT_FAILURES = 3
@@ -34,7 +37,9 @@ def replicas_of_service(
     if missing > 0:
         cause = f"{want} wanted, {len(live)} there" if world.graph.stable else "the graph is new"
         reason = Reason.SCALED_UP if world.graph.stable else Reason.SUBMITTED
-        if any(r.doom is not None and r.doom.reason is Reason.ROLLING_UPDATE for r in mine):
+        if any(r.doom is not None and r.doom.reason is Reason.RESTART_REQUESTED for r in mine):
+            cause, reason = "in place of one that is restarted", Reason.RESTART_REQUESTED
+        elif any(r.doom is not None and r.doom.reason is Reason.ROLLING_UPDATE for r in mine):
             cause, reason = f"in place of one that revision {world.graph.revision} replaces", Reason.ROLLING_UPDATE
         elif any(r.doom is not None and r.doom.reason is Reason.DRAINING for r in mine):
             cause, reason = "in place of one that drains", Reason.SCHEDULED
@@ -74,26 +79,31 @@ def _replace(
     now: float,
     result: Steps,
 ) -> None:
-    target = f"revision {world.graph.revision}"
     surged = len(live) > want
     if waiting and not surged:
         return  # the replacement before this one is not ready yet
     if waiting and all(r.state is ReplicaState.READY for r in outdated):
         return
     broken = [r for r in outdated if r.state is not ReplicaState.READY]
+    victim = _least_useful(outdated)[0]
+    restarts = runs_what_is_wanted(world, victim)
+    reason = Reason.RESTART_REQUESTED if restarts else Reason.ROLLING_UPDATE
+    cause = "a restart was asked for" if restarts else f"replaced by revision {world.graph.revision}"
     if not surged and not broken and (obstacle := surge_obstacle(world, service)):
         result.surge = False
-        cause = f"replaced by {target}; it stops first, because {obstacle}"
-    elif surged or broken:
-        cause = f"replaced by {target}"
-    else:
+        cause = f"{cause}; it stops first, because {obstacle}"
+    elif not surged and not broken:
         mine = [r for r in world.replicas if r.service == service.name]
-        _create(service, wave, 1, f"to replace an older one by {target}", Reason.ROLLING_UPDATE, mine, result)
+        beside = "to take the place of one that is restarted" if restarts else _in_place_of_older(world)
+        _create(service, wave, 1, beside, reason, mine, result)
         return
-    victim = _least_useful(outdated)[0]
-    result.steps.append(
-        stop_step(victim, service, reason=Reason.ROLLING_UPDATE, cause=cause, then=Then.REMOVE, now=now, wave=wave)
-    )
+    # What stops first, to run the same again, stays who it is: its devices, its port and its log.
+    then = Then.RESTART if restarts and not surged else Then.REMOVE
+    result.steps.append(stop_step(victim, service, reason=reason, cause=cause, then=then, now=now, wave=wave))
+
+
+def _in_place_of_older(world: World) -> str:
+    return f"to replace an older one by revision {world.graph.revision}"
 
 
 def _create(

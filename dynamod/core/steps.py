@@ -71,7 +71,21 @@ class Steps:
 
 
 def is_current(world: World, replica: ReplicaRecord) -> bool:
-    """Whether a replica runs what the wanted revision says of its service."""
+    """Whether a replica runs what the wanted revision says of its service, and began after its last restart was asked
+    for."""
+    return runs_what_is_wanted(world, replica) and not is_due_for_restart(world, replica)
+
+
+def is_due_for_restart(world: World, replica: ReplicaRecord) -> bool:
+    asked = world.graph.restarted.get(replica.service)
+    if asked is None or not replica.state.holds_process or replica.started_at is None:
+        return False
+    on_its_way = replica.doom is not None and replica.doom.then is Then.RESTART
+    return replica.started_at < asked and not on_its_way
+
+
+def runs_what_is_wanted(world: World, replica: ReplicaRecord) -> bool:
+    """Whether a replica was made of what the wanted revision says of its service."""
     if replica.revision == world.graph.revision:
         return True
     made_from = world.revisions.get(replica.revision)

@@ -34,7 +34,11 @@ def summarise(
     obstructed = next((r for r in live if r.reason in OBSTACLES), None)
     if obstructed is not None:
         message = f"{message}; {obstructed.id}: {obstructed.message}"
-    if rolling or any(r.state in (ReplicaState.PENDING, ReplicaState.STARTING) and r.run <= 1 for r in live):
+    if (
+        rolling
+        or graph.underway is not None
+        or any(r.state in (ReplicaState.PENDING, ReplicaState.STARTING) and r.run <= 1 for r in live)
+    ):
         reason = waiting.reason if waiting is not None and waiting.reason in _WAITING else Reason.REPLICAS_UNREADY
         return GraphState.DEPLOYING, obstructed.reason if obstructed is not None else reason, message
     return GraphState.DEGRADED, obstructed.reason if obstructed is not None else Reason.REPLICAS_UNREADY, message

@@ -211,6 +211,10 @@ class GraphActor:
 
     def _summarise(self, turn: Turn, steps: Steps) -> None:
         graph = turn.graph
+        if steps.settled and graph.goal is Goal.RUN and graph.underway is not None:
+            if graph.underway is Reason.RESTART_REQUESTED:
+                turn.note(Action.ROLLOUT_FINISHED, graph.underway, "restarted: every replica is ready")
+            graph = replace(graph, underway=None, restarted={})
         if steps.settled and graph.goal is Goal.RUN and graph.stable != graph.revision:
             message = f"revision {graph.revision} is ready"
             if not graph.stable and (chain := critical_chain(turn.revisions[graph.revision].spec, turn.replicas)):

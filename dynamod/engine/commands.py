@@ -6,15 +6,16 @@ version as the caller saw it; a command on another version raises PreconditionFa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace as replace_fields
 
 from msgspec.structs import replace
 
 from dynamod.core import transitions
 from dynamod.core.allocation import shortage
-from dynamod.core.changing import brought_back, ended, scaled
+from dynamod.core.changing import brought_back, ended, restarting, scaled, underway
 from dynamod.core.errors import Conflict, GpuShortage, Invalid, PreconditionFailed
-from dynamod.core.records import Goal, GraphRecord, RevisionRecord
+from dynamod.core.records import Doom, Goal, GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.core.revisions import submitted_digest
 from dynamod.drivers.base import NeedsBackend
 from dynamod.engine.builds import Builds
@@ -73,8 +74,33 @@ class Commands(Builds):
     async def restart(
         self, project: str, graph: str, request: RestartRequest, *, actor: str, if_match: str | None = None
     ) -> Graph:
-        """Restart all replicas, those of one service, or one; with a fresh budget, whatever state they are in."""
-        return await self._end(project, graph, request.service, request.replica, actor, if_match)
+        """Restart all replicas or those of a service, one at a time, each beside its successor where there is room.
+        One that is named restarts at once. All get a fresh budget, whatever state they are in.
+
+        Raises:
+            NotFound, Conflict, PreconditionFailed: nothing has changed.
+        """
+        core = self._open_for_change()
+        async with self._actor(core.memory.graph(project, graph)).lock:
+            record = self._matching(project, graph, if_match)
+            turn = Turn(core.memory, record.id, core.now(), actor)
+            after, chosen = restarting(
+                record,
+                core.memory.target(record).spec,
+                core.memory.of_graph(record.id),
+                service=request.service,
+                replica=request.replica,
+                now=turn.now,
+            )
+            if not await self._replaced_elsewhere(turn, record, Reason.RESTART_REQUESTED, request):
+                turn.put_graph(after)
+                if after != record and request.replica is None:
+                    text = f"restart of {request.service or 'every service'}, one replica at a time"
+                    turn.note(Action.ROLLOUT_STARTED, Reason.RESTART_REQUESTED, text)
+            else:
+                chosen = []
+            await self._doom(turn, chosen)
+        return self._changed(record)
 
     async def drain(
         self, project: str, graph: str, request: DrainRequest, *, actor: str, if_match: str | None = None
@@ -84,9 +110,24 @@ class Commands(Builds):
         Raises:
             NotFound, Invalid, Conflict, PreconditionFailed: nothing has changed.
         """
-        return await self._end(
-            project, graph, request.service, request.replica, actor, if_match, drain=True, timeout=request.timeout
-        )
+        core = self._open_for_change()
+        async with self._actor(core.memory.graph(project, graph)).lock:
+            record = self._matching(project, graph, if_match)
+            turn = Turn(core.memory, record.id, core.now(), actor)
+            chosen = ended(
+                record,
+                core.memory.target(record).spec,
+                core.memory.of_graph(record.id),
+                service=request.service,
+                replica=request.replica,
+                drain=True,
+                now=turn.now,
+                timeout=request.timeout,
+            )
+            if await self._replaced_elsewhere(turn, record, Reason.DRAINING, request):
+                chosen = []
+            await self._doom(turn, chosen)
+        return self._changed(record)
 
     async def stop_graph(
         self, project: str, graph: str, request: StopRequest, *, actor: str, if_match: str | None = None
@@ -171,9 +212,11 @@ class Commands(Builds):
             await self._check_gpus(graph, revision, scale)
             turn.put_revision(revision)
             graph = replace(graph, revision=number, scale=scale)
-        if (
+        if graph.goal is not Goal.RUN and not self._is_delegated(graph):
+            graph = underway(graph, Reason.SUBMITTED)
+        elif (
             graph.state is GraphState.FAILED
-        ):  # whoever waits for this revision must not take the last one's end for its own
+        ):  # whoever waits for this revision must not take the last one's end for its
             graph = replace(graph, state=GraphState.DEPLOYING, reason=Reason.SUBMITTED, message="")
         turn.put_graph(replace(graph, goal=Goal.RUN, stop_timeout=None))
         turn.note(Action.GRAPH_UPDATED, Reason.SUBMITTED, f"revision {graph.revision}")
@@ -182,47 +225,30 @@ class Commands(Builds):
         await turn.commit(core.store, core.feed)
         return True
 
-    async def _end(
-        self,
-        project: str,
-        graph: str,
-        service: str | None,
-        replica: str | None,
-        actor: str,
-        if_match: str | None,
-        *,
-        drain: bool = False,
-        timeout: float | None = None,
-    ) -> Graph:
-        """Restart replicas, or drain them and let fresh ones take their place."""
-        core = self._open_for_change()
-        async with self._actor(core.memory.graph(project, graph)).lock:
-            record = self._matching(project, graph, if_match)
-            turn = Turn(core.memory, record.id, core.now(), actor)
-            chosen = ended(
-                record,
-                core.memory.target(record).spec,
-                core.memory.of_graph(record.id),
-                service=service,
-                replica=replica,
-                drain=drain,
-                now=turn.now,
-                timeout=timeout,
-            )
-            there = self._actor(record)
-            if isinstance(there, DelegatedActor):
-                await there.restart(service, replica)
-                reason = Reason.DRAINING if drain else Reason.RESTART_REQUESTED
-                turn.note(
-                    Action.GRAPH_UPDATED, reason, f"replaced: {replica or service or 'all replicas'}", service=service
-                )
-                chosen = []
-            for one, doom in chosen:
-                turn.put_replica(transitions.doomed(one, doom, turn.now))
-            await turn.commit(core.store, core.feed)
-            for one, _ in chosen:
-                core.drivers[one.driver].terminate(one.id)
-        return self._changed(record)
+    def _is_delegated(self, record: GraphRecord) -> bool:
+        """Whether something else starts and replaces this graph's replicas."""
+        return record.driver in self.core.graph_drivers
+
+    async def _replaced_elsewhere(
+        self, turn: Turn, record: GraphRecord, reason: Reason, request: RestartRequest | DrainRequest
+    ) -> bool:
+        """Leave a replacement to whatever runs this graph's replicas; False when that is us."""
+        there = self._actor(record)
+        if not isinstance(there, DelegatedActor):
+            return False
+        await there.restart(request.service, request.replica)
+        text = f"replaced: {request.replica or request.service or 'all replicas'}"
+        turn.note(Action.GRAPH_UPDATED, reason, text, service=request.service)
+        return True
+
+    async def _doom(self, turn: Turn, chosen: Sequence[tuple[ReplicaRecord, Doom]]) -> None:
+        """Write a turn in which these replicas are told to end, and tell them."""
+        core = self.core
+        for one, doom in chosen:
+            turn.put_replica(transitions.doomed(one, doom, turn.now))
+        await turn.commit(core.store, core.feed)
+        for one, _ in chosen:
+            core.drivers[one.driver].terminate(one.id)
 
     async def _aim(
         self,
@@ -240,15 +266,20 @@ class Commands(Builds):
             if record.goal is Goal.REMOVE and goal is not Goal.REMOVE:
                 raise Conflict(f"graph {graph!r} is being removed")
             turn = Turn(core.memory, record.id, core.now(), actor)
-            if goal is Goal.RUN:
-                if record.goal is not Goal.RUN:
-                    await self._check_gpus(record, core.memory.target(record), record.scale)
-                mine = [] if record.driver in core.graph_drivers else core.memory.of_graph(record.id)
-                for replica in mine:
+            if goal is Goal.RUN and record.goal is not Goal.RUN:
+                await self._check_gpus(record, core.memory.target(record), record.scale)
+            after = replace(record, goal=goal, stop_timeout=timeout)
+            if goal is not record.goal:
+                after = replace(after, underway=None, restarted={})
+            if not self._is_delegated(record) and goal is Goal.RUN:
+                if record.goal is not goal:
+                    after = underway(after, reason)
+                for replica in core.memory.of_graph(record.id):
                     if replica.state in (ReplicaState.FAILED, ReplicaState.EXITED) and replica.doom is None:
                         turn.put_replica(transitions.revived(replica, reason, replica.revision, turn.now))
+                        after = underway(after, reason)
+            turn.put_graph(after)
             if (record.goal, record.stop_timeout) != (goal, timeout):
-                turn.put_graph(replace(record, goal=goal, stop_timeout=timeout))
                 turn.note(Action.GRAPH_UPDATED, reason, f"wanted: {goal}")
             await turn.commit(core.store, core.feed)
         return self._changed(record)

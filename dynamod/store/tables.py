@@ -102,6 +102,8 @@ graphs = Table(
     Column("version", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("underway", Word(Reason)),
+    Column("restarted", Json(dict[str, float]), nullable=False, server_default="{}"),
     UniqueConstraint("project", "name"),
 )
 

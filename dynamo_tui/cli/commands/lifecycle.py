@@ -29,7 +29,8 @@ _graphs = click.argument("graphs", metavar="GRAPH...", nargs=-1, required=True, 
 def restart_command(
     session: Session, graph: str, service: str | None, replica: str | None, wait: bool, timeout: float
 ) -> None:
-    """Restart every replica of GRAPH, or those of one service, or one of them."""
+    """Restart every replica of GRAPH, or those of one service: one at a time, each beside its successor where there is
+    room. One that is named restarts at once."""
     if replica is not None:
         replica = lookup.find_replica(session.client, session.project, replica).id
     state = session.client.send(calls.restart(graph, service=service, replica=replica, project=session.project))

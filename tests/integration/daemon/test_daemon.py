@@ -148,9 +148,15 @@ def test_logs_are_read_and_followed_across_replicas_and_their_restart(daemon: Da
             client.send(calls.restart(NAME, service="Middle"))
             for line in lines:
                 assert isinstance(line, LogLine)
-                if line.line > first.line and "Middle adds" in line.text:
+                if line.replica != first.replica and "Middle adds" in line.text:
                     break
-            assert line.replica == first.replica
+            restarted = client.send(calls.restart(NAME, replica=line.replica))
+            assert restarted.state is GraphState.DEPLOYING
+            for again in lines:
+                assert isinstance(again, LogLine)
+                if again.line > line.line and "Middle adds" in again.text:
+                    break
+            assert again.replica == line.replica
         until(lambda: client.send(calls.graph(NAME)).state is GraphState.READY, "ready again")
 
 

@@ -202,7 +202,8 @@ async def test_restart_stop_and_start_again(tmp_path: Path) -> None:
         await engine.submit(submission(spec), actor="user:0")
         await until_state(engine, "demo", "ready")
         before = {r.id: r.pid for r in await replicas(engine)}
-        await engine.restart("default", "demo", RestartRequest(service="Back"), actor="user:0")
+        (back,) = await replicas(engine, "Back")
+        await engine.restart("default", "demo", RestartRequest(replica=back.id), actor="user:0")
         found = await until_replicas(engine, lambda rs: all_ready(rs) and any(r.pid != before[r.id] for r in rs))
         assert [r.service for r in found if r.pid != before[r.id]] == ["Back"]
         assert all(r.restarts == 0 for r in found)
