@@ -171,6 +171,12 @@ async def test_what_would_kill_it_is_refused(watched: Watched, ids: list[int]) -
     assert await watched.engine.healthy()
 
 
+async def test_options_that_contradict_each_other_are_refused(watched: Watched) -> None:
+    stop = StopOptions(max_tokens=2, min_tokens=5)
+    with pytest.raises(InvalidRequest, match="min_tokens"):
+        await anext(watched.engine.generate(EngineRequest(request_id="c", token_ids=[5, 6], stop=stop)))
+
+
 async def test_logprobs_and_stop_tokens(watched: Watched) -> None:
     ids = prompt(7, 40)
     outputs = await watched.ask("logprobs", ids, 3, logprobs=2)

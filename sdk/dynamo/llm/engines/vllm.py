@@ -209,8 +209,8 @@ class VllmEngine:
         adapter = self._adapters.request(request.lora)
         try:
             params = sampling_params(request, self._defaults, self.card.context_length)
-        except (ValueError, TypeError) as error:
-            raise InvalidRequest("sampling", str(error)) from None
+        except (ValueError, TypeError, VLLMClientError) as error:
+            raise InvalidRequest("sampling", _first_line(error)) from None
         prompt = TokensPrompt(prompt_token_ids=request.token_ids)
         if request.salt is not None:
             prompt["cache_salt"] = request.salt
@@ -239,6 +239,8 @@ class VllmEngine:
             InvalidRequest: ids out of range, an empty or over-long input, or a number of dimensions that the model
                 does not have.
         """
+        from vllm.exceptions import VLLMClientError
+
         if not self._embeds:
             raise InvalidRequest("model", "this engine generates and does not embed")
         for ids in request.inputs:
@@ -249,7 +251,7 @@ class VllmEngine:
                     group.create_task(embedding(self._llm, ids, request.dimensions, f"{request.request_id}-{number}"))
                     for number, ids in enumerate(request.inputs)
                 ]
-        except* ValueError as errors:
+        except* VLLMClientError as errors:
             raise InvalidRequest("input", _first_line(errors.exceptions[0])) from None
         return EmbedOutput(embeddings=[task.result() for task in tasks])
 

@@ -57,7 +57,7 @@ async def embedding(llm: Any, token_ids: list[int], dimensions: int | None, requ
     """The vector of one input.
 
     Raises:
-        ValueError: vLLM refuses it.
+        VLLMClientError: vLLM refuses it.
     """
     from vllm.inputs import TokensPrompt
     from vllm.pooling_params import PoolingParams
