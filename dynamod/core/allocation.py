@@ -28,6 +28,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """A device of the pool. `links` counts NVLinks by the other device's UUID.
 
     `blocked` says why it cannot be used although nothing claims it: a foreign process, leaked memory, a fault.
+    `faulty`: it is the device itself, so that there is no point in waiting for it.
     """
 
     uuid: str
@@ -37,6 +38,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     numa_node: int | None = None
     links: dict[str, int] = {}
     blocked: str = ""
+    faulty: bool = False
     simulated: bool = False
 
 
@@ -176,7 +178,7 @@ def _refusal(device: Device, taken: dict[str, list[Claimed]]) -> str:
     if device.blocked:
         return f"GPU {device.index}: {device.blocked}"
     held = taken.get(device.uuid, [])
-    holders = ", ".join(sorted({claim.holder for claim in held if claim.holder})) or "others"
+    holders = ", ".join(sorted({claim.holder for claim in held if claim.holder})) or "this request"
     share = sum(claim.share for claim in held)
     return f"GPU {device.index}: {'claimed' if share > WHOLE - _EPSILON else f'{share:g} of it claimed'} by {holders}"
 

@@ -93,7 +93,10 @@ class GpuShortage(EngineError):
     reason = Reason.GPU_UNAVAILABLE
 
     def __init__(self, detail: str, *, wanted: float, available: float, reasons: Sequence[str] = ()) -> None:
-        super().__init__(detail, field="resources.gpu", remedy="ask for fewer, or free some (see the GPU list)")
+        told = f" ({'; '.join(reasons)})" if reasons else ""
+        super().__init__(
+            f"{detail}{told}", field="resources.gpu", remedy="ask for fewer, or free some (see the GPU list)"
+        )
         self.wanted = wanted
         self.available = available
         self.reasons = tuple(reasons)

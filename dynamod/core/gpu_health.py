@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from dynamod.core import xids
 from dynamod.core.allocation import Device
 from dynamod.core.records import ClaimRecord
 
@@ -27,7 +28,8 @@ class ProcessReading(msgspec.Struct, frozen=True):
 class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
     """One device as it was read. Memory in bytes, power in watts, utilisation from 0 to 1.
 
-    `links` counts NVLink connections by the other device's UUID. `fault` says why it cannot be used.
+    `links` counts NVLink connections by the other device's UUID. `fault` says why it cannot be used. `xids` are the
+    numbers of the driver's Xid errors: those of the device until it is reset, those of programs as they occur.
     """
 
     uuid: str
@@ -42,6 +44,7 @@ class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, int] = {}
     processes: tuple[ProcessReading, ...] = ()
     fault: str = ""
+    xids: tuple[int, ...] = ()
     simulated: bool = False
 
 
@@ -75,6 +78,7 @@ def assess(
                 numa_node=reading.numa_node,
                 links=reading.links,
                 blocked=blocked,
+                faulty=bool(reading.fault) or any(map(xids.is_of_device, reading.xids)),
                 simulated=reading.simulated,
             )
         )
@@ -90,6 +94,10 @@ def _conditions(
     if reading.fault:
         blocked = f"faulty: {reading.fault}"
         found.append(blocked)
+    for xid in reading.xids:
+        found.append(xids.describe(xid))
+        if xids.is_of_device(xid):
+            blocked = blocked or found[-1]
     holders = {claim.replica_id: claim for claim in claims}
     for process in reading.processes:
         owner = owners.get(process.pid)

@@ -137,12 +137,15 @@ def _start_step(
 
 
 def _place(devices: Sequence[Device], claims: list[Claimed], replica: ReplicaRecord, wanted: float) -> Granted | str:
-    """The devices that the replica holds already, if they are fit, else new ones; or what it waits for."""
+    """The devices that the replica holds already, if they are fit, else new ones; or what it waits for.
+
+    What hinders a device passes, and is waited for; a device that is faulty is left for another.
+    """
     held = [claim for claim in claims if claim.holder == replica.id]
     if held and abs(sum(claim.share for claim in held) - wanted) < 1e-6:
         by_uuid = {device.uuid: device for device in devices}
         known = [by_uuid[claim.uuid] for claim in held if claim.uuid in by_uuid]
-        if len(known) == len(held):
+        if len(known) == len(held) and not any(device.faulty for device in known):
             if unfit := next((d for d in known if d.blocked), None):
                 return f"waits for GPU {unfit.index}: {unfit.blocked}"
             claims[:] = [claim for claim in claims if claim.holder != replica.id]

@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dynamod.core.gpu_health import DeviceReading, ProcessReading
+from dynamod.core.xids import is_of_device
+from dynamod.drivers.xids import XidMemory
+
+EVENTS_AT_ONCE = 100
+"""Xid errors taken in one reading: a device that floods must not keep it from its end."""
 
 
 class GpuReader(Protocol):
-    """Something that reads all devices of this machine, in the order of their indices."""
+    """Something that reads all devices of this machine, in the order of their indices.
+
+    `changes`: whether a later reading may differ although we have done nothing.
+    """
 
     simulated: bool
+    changes: bool
 
     def read(self) -> list[DeviceReading]:
         """Raises OSError when the devices cannot be read."""
@@ -22,6 +31,7 @@ class NoGpus:
     """A machine without a driver."""
 
     simulated = False
+    changes = False
 
     def read(self) -> list[DeviceReading]:
         return []
@@ -31,10 +41,13 @@ class Nvml:
     """NVML through nvidia-ml-py. Process ids are those of the host's namespace."""
 
     simulated = False
+    changes = True
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: Any, xids: XidMemory) -> None:
         self._nvml = library
         self._started = False
+        self._events: Any = None
+        self._xids = xids
         self._links: dict[str, dict[str, int]] = {}
 
     def read(self) -> list[DeviceReading]:
@@ -47,16 +60,45 @@ class Nvml:
             uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
             if set(uuids) != set(self._links):
                 self._links = self._topology(handles, uuids)
-            return [self._device(n, handle, uuids[n]) for n, handle in enumerate(handles)]
+                self._events = self._listen(handles)
+            passing = self._take_events()
+            return [self._device(n, handle, uuids[n], passing) for n, handle in enumerate(handles)]
         except nvml.NVMLError as error:
             raise OSError(f"NVML: {error}") from error
 
-    def _device(self, index: int, handle: Any, uuid: str) -> DeviceReading:
+    def _listen(self, handles: list[Any]) -> Any:
+        """An event set that collects the Xid errors of all devices from now on; None where there are none to be had."""
         nvml = self._nvml
+        events = self._maybe(nvml.nvmlEventSetCreate)
+        for handle in handles if events is not None else ():
+            supported = self._maybe(nvml.nvmlDeviceGetSupportedEventTypes, handle) or 0
+            if supported & nvml.nvmlEventTypeXidCriticalError:
+                self._maybe(nvml.nvmlDeviceRegisterEvents, handle, nvml.nvmlEventTypeXidCriticalError, events)
+        return events
+
+    def _take_events(self) -> dict[str, list[int]]:
+        """Take what the event set has collected. Errors of devices are remembered, those of programs returned."""
+        nvml = self._nvml
+        passing: dict[str, list[int]] = {}
+        for _ in range(EVENTS_AT_ONCE if self._events is not None else 0):
+            event = self._maybe(nvml.nvmlEventSetWait_v2, self._events, 0)
+            if event is None:  # a time-out: there is no other
+                break
+            uuid = _text(self._maybe(nvml.nvmlDeviceGetUUID, event.device) or "")
+            if event.eventType == nvml.nvmlEventTypeXidCriticalError:
+                if is_of_device(event.eventData):
+                    self._xids.add(uuid, event.eventData)
+                else:
+                    passing.setdefault(uuid, []).append(event.eventData)
+        return passing
+
+    def _device(self, index: int, handle: Any, uuid: str, passing: dict[str, list[int]]) -> DeviceReading:
+        nvml = self._nvml
+        xids = tuple(dict.fromkeys((*self._xids.of(uuid), *passing.get(uuid, ()))))
         try:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         except nvml.NVMLError as error:
-            return DeviceReading(uuid=uuid, index=index, name="", memory_total=0, fault=str(error))
+            return DeviceReading(uuid=uuid, index=index, name="", memory_total=0, fault=str(error), xids=xids)
         power = self._maybe(nvml.nvmlDeviceGetPowerUsage, handle)
         rates = self._maybe(nvml.nvmlDeviceGetUtilizationRates, handle)
         return DeviceReading(
@@ -71,6 +113,7 @@ class Nvml:
             numa_node=_numa_node(_text(getattr(self._maybe(nvml.nvmlDeviceGetPciInfo, handle), "busId", ""))),
             links=self._links.get(uuid, {}),
             processes=self._processes(handle),
+            xids=xids,
         )
 
     def _processes(self, handle: Any) -> tuple[ProcessReading, ...]:
@@ -102,8 +145,8 @@ class Nvml:
             return None
 
 
-def open_nvml() -> GpuReader:
-    """NVML where its binding and the driver's library are there, else no devices."""
+def open_nvml(xids_file: Path | None = None) -> GpuReader:
+    """NVML where its binding and the driver's library are there, else no devices. `xids_file` keeps Xid errors."""
     try:
         import pynvml
     except ModuleNotFoundError:
@@ -115,7 +158,7 @@ def open_nvml() -> GpuReader:
         return NoGpus()
     except pynvml.NVMLError:
         pass  # a driver that is there but fails is a fault to be told of, not an absence
-    return Nvml(pynvml)
+    return Nvml(pynvml, XidMemory(xids_file))
 
 
 def _numa_node(bus: str) -> int | None:

@@ -1,7 +1,7 @@
 """A GPU inventory without GPUs, labelled as simulated: `DYNAMOD_GPUS=8xH100-80GB`, or the path of a JSON file.
 
 The file holds a list of devices: `[{"uuid", "index", "name", "memory_total", "numa_node", "links", …}, …]`, the
-fields of `DeviceReading`; it is read anew each time, so that processes and faults can be played.
+fields of `DeviceReading`; it is read anew each time, so that processes, faults and Xid errors can be played.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class SimulatedGpus:
         """Raises Invalid when `text` is neither the short form nor a readable file."""
         self._text = text
         self._file = None if _SHORT.fullmatch(text) else Path(text)
+        self.changes = self._file is not None
         if self._file is not None:
             try:
                 self.read()

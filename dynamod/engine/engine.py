@@ -180,7 +180,7 @@ class Engine(Planning, Queries, Explanations):
             memory=memory,
             discovery=discovery,
             around=around,
-            gpus=GpuLedger(memory, store, feed, self.options, clock),
+            gpus=GpuLedger(memory, store, feed, self.options, clock, self.where.xids_file),
             builds=BuildStore(self.where.builds_dir, store, feed.publish, memory.users_of, clock),
             tasks=OwnedTasks(),
             starting=asyncio.Semaphore(self.options.parallel_starts),

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -13,7 +14,7 @@ from dynamod.core.allocation import Claimed, Device
 from dynamod.core.errors import Unavailable
 from dynamod.core.gpu_health import Assessment, DeviceReading, assess
 from dynamod.core.gpu_mask import pool
-from dynamod.core.records import ClaimRecord
+from dynamod.core.records import ClaimRecord, ReplicaRecord
 from dynamod.drivers.identity import owner_of
 from dynamod.drivers.nvml import GpuReader, open_nvml
 from dynamod.drivers.simulated_gpus import VARIABLE, SimulatedGpus
@@ -40,13 +41,20 @@ class GpuLedger:
     """`devices` is None until the inventory has been read: nothing with GPUs is placed before."""
 
     def __init__(
-        self, memory: Memory, store: Store, feed: Feed, options: EngineOptions, now: Callable[[], float]
+        self,
+        memory: Memory,
+        store: Store,
+        feed: Feed,
+        options: EngineOptions,
+        now: Callable[[], float],
+        xids_file: Path | None = None,
     ) -> None:
         self._memory = memory
         self._store = store
         self._feed = feed
         self._options = options
         self._now = now
+        self._xids_file = xids_file
         simulated = options.environ.get(VARIABLE, "")
         self._reader: GpuReader | None = SimulatedGpus(simulated) if simulated else None
         self._in_flight = False
@@ -64,7 +72,7 @@ class GpuLedger:
     async def run(self, on_change: Callable[[], None]) -> None:
         """Read the devices again and again, as often as there is reason to. `on_change` is called when a reading
         changes what can be given out."""
-        reader = self._reader if self._reader is not None else await asyncio.to_thread(open_nvml)
+        reader = self._reader if self._reader is not None else await asyncio.to_thread(open_nvml, self._xids_file)
         self._reader = reader
         while True:
             self._again.clear()
@@ -80,14 +88,14 @@ class GpuLedger:
             await self._pause()
 
     async def _pause(self) -> None:
-        """Nothing is polled where nothing can change: a machine without GPUs, or a simulated one at rest."""
+        """Nothing is polled where nothing can change: a machine without GPUs, or a made-up one at rest."""
         releasing = any(claim.releasing for claim in self._memory.claims.values())
         if self.devices is None:
             period: float | None = 1.0
         elif releasing:
             period = RELEASE_PERIOD
         else:
-            period = WATCH_PERIOD if self._readings and not self.simulated else None
+            period = WATCH_PERIOD if self._readings and self._reader is not None and self._reader.changes else None
         try:
             async with asyncio.timeout(period):
                 await self._again.wait()
@@ -232,20 +240,34 @@ class GpuLedger:
             transaction.event(self._draft(Action.GPU_RELEASED, claim, "its memory was seen free"))
         for uuid, texts in verdict.conditions.items():
             for text in set(texts) - set(self._conditions.get(uuid, ())):
-                index = next(device.index for device in verdict.devices if device.uuid == uuid)
-                transaction.event(
-                    Draft(
-                        at=self._now(),
-                        actor=ENGINE,
-                        action=Action.GPU_CONDITION,
-                        reason=Reason.GPU_UNAVAILABLE,
-                        message=f"GPU {index}: {text}",
-                        data={"uuid": uuid, "index": index, "condition": text},
-                    )
-                )
+                self._note_condition(transaction, verdict, uuid, text)
         self._conditions = verdict.conditions
         if transaction:
             await self._store.commit(transaction, lambda events: self._written((*verdict.freed, *gone), events))
+
+    def _note_condition(self, transaction: Transaction, verdict: Assessment, uuid: str, text: str) -> None:
+        """An event for the device, or one for each replica that claims it, so that `why` finds it there."""
+        index = next(device.index for device in verdict.devices if device.uuid == uuid)
+        data = {"uuid": uuid, "index": index, "condition": text}
+        holding = {claim.replica_id for claim in self._memory.claims.values() if claim.uuid == uuid}
+        holders: list[ReplicaRecord | None] = [
+            self._memory.replicas[replica_id] for replica_id in sorted(holding) if replica_id in self._memory.replicas
+        ]
+        for record in holders or [None]:
+            transaction.event(
+                Draft(
+                    at=self._now(),
+                    actor=ENGINE,
+                    action=Action.GPU_CONDITION,
+                    project=record.project if record is not None else None,
+                    graph=record.graph if record is not None else None,
+                    service=record.service if record is not None else None,
+                    replica=record.id if record is not None else None,
+                    reason=Reason.GPU_UNAVAILABLE,
+                    message=f"GPU {index}: {text}",
+                    data=data,
+                )
+            )
 
     def _written(self, freed: Sequence[ClaimRecord], events: list[Event]) -> None:
         for claim in freed:

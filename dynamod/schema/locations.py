@@ -48,6 +48,10 @@ class Locations:
         return self.state_dir / "metrics.db"
 
     @property
+    def xids_file(self) -> Path:
+        return self.state_dir / "gpu-xids.json"
+
+    @property
     def builds_dir(self) -> Path:
         return self.state_dir / "builds"
 

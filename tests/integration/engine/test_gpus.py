@@ -12,7 +12,7 @@ import pytest
 
 from dynamod.core.errors import GpuShortage, Invalid
 from dynamod.engine import Engine, EngineOptions
-from dynamod.schema import Action
+from dynamod.schema import Action, RestartRequest
 from tests.integration.engine.support import (
     all_ready,
     graph,
@@ -119,6 +119,35 @@ async def test_memory_that_stays_held_keeps_the_device_out_of_the_pool(tmp_path:
         await until(engine, lambda: is_free(engine))
         await engine.submit(submission(graph(tmp_path, service("Only", gpu=1), name="next")), actor="user:0")
         await until_state(engine, "next", "ready")
+        await engine.stop(stop_graphs=True)
+
+
+async def test_a_device_with_an_xid_error_is_given_to_nobody_and_left_at_the_next_start(tmp_path: Path) -> None:
+    inventory = tmp_path / "gpus.json"
+
+    def write(*xids: int) -> None:
+        devices = [
+            {"uuid": f"GPU-{n}", "index": n, "name": "H100", "memory_total": 80 << 30, "memory_used": 0} for n in (0, 1)
+        ]
+        inventory.write_bytes(msgspec.json.encode([{**devices[0], "xids": xids}, devices[1]]))
+
+    write()
+    async with Engine(where(tmp_path), options=options(str(inventory))) as engine:
+        await engine.submit(submission(graph(tmp_path, service("Only", gpu=1))), actor="user:0")
+        await until_state(engine, "demo", "ready")
+        (one,) = await replicas(engine)
+        assert [share.index for share in one.gpus] == [0]
+        write(79)
+        await until(engine, lambda: has_condition(engine, "xid 79: the GPU has fallen off the bus"))
+        assert all(gpu.simulated for gpu in await engine.gpus())
+        told = [e for e in (await engine.events(0, 1000)).items if e.action is Action.GPU_CONDITION]
+        assert [(e.replica, e.graph) for e in told] == [(one.id, "demo")]
+        assert "xid 79" in "".join(e.message for e in (await engine.why(one.id)).events)
+        with pytest.raises(GpuShortage, match="xid 79"):
+            await engine.submit(submission(graph(tmp_path, service("Only", gpu=2), name="next")), actor="user:0")
+        await engine.restart("default", "demo", RestartRequest(replica=one.id), actor="user:0")
+        (moved,) = await until_replicas(engine, lambda found: all_ready(found) and found[0].pid != one.pid)
+        assert [share.index for share in moved.gpus] == [1]
         await engine.stop(stop_graphs=True)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from dynamod.core.gpu_health import DeviceReading, ProcessReading, assess
 from dynamod.core.gpu_mask import pool
 from dynamod.core.records import ClaimRecord
@@ -79,3 +81,13 @@ def test_the_mask_is_the_pool() -> None:
     assert chosen("GPU-2a,0") == [0, 2]
     assert chosen("0,9,1") == [0]
     assert chosen("GPU-") == []
+
+
+def test_an_xid_of_the_device_blocks_it_and_one_of_a_program_is_told_of() -> None:
+    broken = replace(device(0), xids=(79,))
+    verdict = assess([broken, replace(device(1), xids=(31,))], [], {})
+    assert [d.blocked for d in verdict.devices] == ["xid 79: the GPU has fallen off the bus", ""]
+    assert [d.faulty for d in verdict.devices] == [True, False]
+    assert verdict.conditions["GPU-1a"] == ("xid 31: memory page fault",)
+    unknown = assess([replace(device(0), xids=(9999,))], [], {}).devices[0]
+    assert unknown.blocked.startswith("xid 9999")

@@ -10,13 +10,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from dynamod.core.gpu_health import DeviceReading, ProcessReading
 from dynamod.drivers.identity import owner_of
+from dynamod.drivers.nvml import Nvml
 from dynamod.drivers.simulated_gpus import SimulatedGpus
+from dynamod.drivers.xids import XidMemory
 
 READ = (
     "import msgspec, sys; from dynamod.drivers.nvml import open_nvml\n"
@@ -74,3 +78,89 @@ def test_processes_are_told_apart_by_their_environment() -> None:
         finally:
             process.kill()
     assert owner_of(process.pid) is None
+
+
+class Library:
+    """NVML's functions as nvidia-ml-py has them, for as many devices as there are names, with a queue of Xid events."""
+
+    class NVMLError(Exception):
+        pass
+
+    nvmlEventTypeXidCriticalError = 8
+    NVML_TEMPERATURE_GPU = 0
+    NVML_P2P_CAPS_INDEX_NVLINK = 1
+    NVML_P2P_STATUS_OK = 0
+
+    def __init__(self, *uuids: str, supported: int = 8) -> None:
+        self.uuids = uuids
+        self.supported = supported
+        self.registered: list[str] = []
+        self.events: list[tuple[str, int, int]] = []
+
+    def nvmlInit(self) -> None:
+        pass
+
+    def nvmlDeviceGetCount(self) -> int:
+        return len(self.uuids)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        return self.uuids[index]
+
+    def nvmlDeviceGetUUID(self, handle: str) -> bytes:
+        return handle.encode()
+
+    def nvmlDeviceGetMemoryInfo(self, _: str) -> SimpleNamespace:
+        return SimpleNamespace(total=80 << 30, used=0)
+
+    def nvmlEventSetCreate(self) -> object:
+        return object()
+
+    def nvmlDeviceGetSupportedEventTypes(self, _: str) -> int:
+        return self.supported
+
+    def nvmlDeviceRegisterEvents(self, handle: str, types: int, _: object) -> None:
+        assert types == self.nvmlEventTypeXidCriticalError
+        self.registered.append(handle)
+
+    def nvmlEventSetWait_v2(self, _: object, timeout: int) -> SimpleNamespace:
+        assert timeout == 0, "a reading does not wait"
+        if not self.events:
+            raise self.NVMLError("Timeout")
+        device, kind, data = self.events.pop(0)
+        return SimpleNamespace(device=device, eventType=kind, eventData=data)
+
+    def __getattr__(self, name: str) -> Any:
+        def unsupported(*_: object) -> None:
+            raise self.NVMLError(f"{name}: not supported")
+
+        return unsupported
+
+
+def xids(reader: Nvml) -> list[tuple[int, ...]]:
+    return [device.xids for device in reader.read()]
+
+
+def test_xid_errors_of_a_device_stay_and_those_of_a_program_pass(tmp_path: Path) -> None:
+    library = Library("GPU-a", "GPU-b")
+    reader = Nvml(library, XidMemory(tmp_path / "xids.json"))
+    assert xids(reader) == [(), ()]
+    assert library.registered == ["GPU-a", "GPU-b"]
+    library.events = [("GPU-b", 8, 79), ("GPU-b", 8, 31), ("GPU-a", 8, 13), ("GPU-a", 1, 48)]
+    assert xids(reader) == [(13,), (79, 31)]
+    assert xids(reader) == [(), (79,)]
+    again = Nvml(Library("GPU-a", "GPU-b"), XidMemory(tmp_path / "xids.json"))
+    assert xids(again) == [(), (79,)], "the next daemon knows"
+
+
+def test_xid_errors_before_the_machine_booted_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "xids.json"
+    path.write_text('{"boot_id": "another", "xids": {"GPU-a": [79]}}')
+    assert XidMemory(path).of("GPU-a") == ()
+    path.write_text("{")
+    assert XidMemory(path).of("GPU-a") == ()
+
+
+def test_a_driver_without_xid_events_reads_as_before() -> None:
+    library = Library("GPU-a", supported=0)
+    assert xids(Nvml(library, XidMemory(None))) == [()]
+    assert library.registered == []
