@@ -29,6 +29,8 @@ def scenarios() -> dict[str, tuple[int, int, int, list[Prompt]]]:
         "the same, small cache": (4, SMALL, 8, shared_prefixes()),
         "the same, one at a time (ideal 0.848)": (4, LARGE, 1, shared_prefixes(requests=160)),
         "20 prefixes, 16 workers, 32 concurrent": (16, LARGE, 32, shared_prefixes(requests=1600)),
+        "20 prefixes, 16 workers, 32 concurrent, small cache": (16, SMALL, 32, shared_prefixes(requests=1600)),
+        "20 prefixes, 16 workers, one at a time (ideal 0.848)": (16, LARGE, 1, shared_prefixes(requests=160)),
         "no shared prefixes, 4 workers, 8 concurrent": (4, LARGE, 8, unshared()),
         "no shared prefixes, 4 workers, 32 concurrent": (4, LARGE, 32, unshared()),
         "no shared prefixes, 16 workers, 64 concurrent": (16, LARGE, 64, unshared(requests=800)),

@@ -79,7 +79,6 @@ class ActiveLoad:
         self._counts: dict[Worker, dict[int, int]] = {}
         self._requests: dict[str, ActiveRequest] = {}
         self._slots: dict[Worker, int] = {}
-        self._slot_of_bit = np.zeros(64, np.intp)
         self.prefill_blocks: Floats = np.zeros(64)
         """Blocks that were routed and are not known to be computed yet."""
         self.held_blocks: Floats = np.zeros(64)
@@ -103,9 +102,7 @@ class ActiveLoad:
             array[slot] = 0
         self._slots[worker] = slot
         self._counts[worker] = {}
-        bit = self._prompts.add_worker(worker)
-        self._slot_of_bit = with_room(self._slot_of_bit, bit)
-        self._slot_of_bit[bit] = slot
+        self._prompts.add_worker(worker, slot)
 
     def remove_worker(self, worker: Worker) -> list[str]:
         """Forget the worker; returns the ids of the requests it had."""
@@ -126,7 +123,7 @@ class ActiveLoad:
         matches = self._prompts.match(hashes[_landmarks(len(hashes))[1]])
         covered = [(mask, _COUNTS[depth - 1]) for mask, depth in matches.segments]
         out: Floats = np.zeros(len(self.requests))
-        Matches(self._prompts, covered).spread(out, self._slot_of_bit)
+        Matches(self._prompts, covered).spread(out)
         return out
 
     def add(

@@ -19,6 +19,8 @@ a request routed by a wrong estimate: engines look blocks up by hashes of their 
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import mul
@@ -42,7 +44,7 @@ _U32 = np.dtype("<u4")
 
 
 class InvalidTokens(LlmError, ValueError):
-    """Token ids that are not unsigned 32-bit integers."""
+    """Token ids that are negative, too large or no integers."""
 
 
 def _splitmix64(count: int) -> list[int]:
@@ -79,9 +81,14 @@ _CONSTANT = _splitmix64(1)[0]
 _POWERS = _Powers(_CONSTANT)
 
 
-@lru_cache(maxsize=64)
-def _struct(count: int) -> struct.Struct:
-    return struct.Struct(f"<{count}I")
+def _array(kind: str, token_ids: Sequence[int]) -> array[int]:
+    """The ids as `kind` of array. `fromlist` is the fastest way out of a list that Python has."""
+    out: array[int] = array(kind)
+    try:
+        out.fromlist(token_ids if isinstance(token_ids, list) else list(token_ids))
+    except (TypeError, OverflowError) as error:
+        raise InvalidTokens(f"token ids must be integers from 0 to 2^{8 * out.itemsize} - 1: {error}") from None
+    return out
 
 
 def pack_tokens(token_ids: Sequence[int]) -> bytes:
@@ -90,10 +97,10 @@ def pack_tokens(token_ids: Sequence[int]) -> bytes:
     Raises:
         InvalidTokens: an id is negative, too large or not an integer.
     """
-    try:
-        return _struct(len(token_ids)).pack(*token_ids)
-    except struct.error as error:
-        raise InvalidTokens(f"token ids must be integers from 0 to 2^32 - 1: {error}") from None
+    packed = _array("I", token_ids)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +136,8 @@ def chain(parent: int, depth: int, contents: Iterable[int]) -> list[int]:
 class BlockHasher:
     """Hashes of the full blocks of a prompt, for one block size (in tokens).
 
-    Tokens come as a sequence of ids or as bytes from `pack_tokens`; a partial block at the end has no hash.
+    Tokens come as a sequence of ids or as bytes from `pack_tokens`; a partial block at the end has no hash. Ids that
+    are negative, no integers or beyond 64 bits raise `InvalidTokens`.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -141,12 +149,13 @@ class BlockHasher:
         self._keys: Hashes = np.array(self._key_integers, np.uint64)
 
     def _products(self, tokens: Sequence[int] | bytes) -> Hashes:
-        packed = tokens if isinstance(tokens, bytes) else pack_tokens(tokens)
-        full = len(packed) // self._bytes
-        if not full:
-            return np.empty(0, np.uint64)
-        # Widened before it is multiplied: numpy would do so piece by piece through a buffer, which costs more.
-        ids = np.ndarray((full, self.block_size), _U32, packed).astype(np.uint64)
+        if isinstance(tokens, bytes):
+            full = len(tokens) // self._bytes
+            # Widened before they are multiplied: numpy would do it piece by piece, which costs more.
+            ids = np.ndarray((full, self.block_size), _U32, tokens).astype(np.uint64)
+        else:
+            full = len(tokens) // self.block_size
+            ids = np.ndarray((full, self.block_size), np.uint64, _array("Q", tokens))
         products: Hashes = ids @ self._keys
         return products
 
@@ -169,7 +178,7 @@ class BlockHasher:
         count = len(hashes)
         if count > len(_POWERS.integers):
             _POWERS.grow(count)
-        hashes *= _POWERS.array[:count]
+        np.multiply(hashes, _POWERS.array[:count], out=hashes)
         np.add.accumulate(hashes, out=hashes)
         hashes += _POWERS.offsets[:count]
         if root:

@@ -58,22 +58,21 @@ class Matches:
         workers = self._index.workers_by_bit
         return {workers[bit]: depth for mask, depth in self.segments for bit in bits_of(mask)}
 
-    def spread(self, out: npt.NDArray[Any], slot_of: Slots) -> None:
-        """Write each worker's overlap into `out[slot]`, where `slot_of[bit]` names the slot."""
+    def spread(self, out: npt.NDArray[Any]) -> None:
+        """Write each worker's overlap into `out[slot]`."""
+        slots_of = self._index.slots_of
         for mask, depth in self.segments:
-            if mask & (mask - 1):
-                out[slot_of[self._index.bit_array(mask)]] = depth
-            else:
-                out[slot_of[mask.bit_length() - 1]] = depth
+            out[slots_of(mask)] = depth
 
 
 class _Holding:
     """One worker in the index. `plus`: a set of workers without it -> the same set with it."""
 
-    __slots__ = ("blocks", "mask", "number", "plus")
+    __slots__ = ("blocks", "mask", "number", "plus", "slot")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, slot: int) -> None:
         self.number = number
+        self.slot = slot
         self.mask = 1 << number
         self.blocks = 0
         self.plus: dict[int, int] = {}
@@ -87,13 +86,12 @@ class PrefixIndex:
         self._holdings: dict[Worker, _Holding] = {}
         self.workers_by_bit: dict[int, Worker] = {}
         self._sets: dict[int, int] = {}
-        self._bit_arrays: dict[int, Slots] = {}
+        self._slots: dict[int, Slots] = {}
         self._alive = 0
         self._retired = 0
         self._sweep: list[int] = []
         self._next_bit = 0
         self._free_bits: list[int] = []
-        self.changes = 0  # grows whenever a worker gets or loses its bit
 
     def __len__(self) -> int:
         """Distinct blocks in the index, those of lost workers included until they are swept."""
@@ -113,20 +111,19 @@ class PrefixIndex:
         holding = self._holdings.get(worker)
         return 0 if holding is None else holding.blocks
 
-    def add_worker(self, worker: Worker) -> int:
-        """The worker's bit number, a new one if it had none."""
-        holding = self._holdings.get(worker)
-        return self._join(worker).number if holding is None else holding.number
+    def add_worker(self, worker: Worker, slot: int | None = None) -> None:
+        """A worker without blocks, if it is not known. `slot`: its place in the arrays of `Matches.spread`."""
+        if worker not in self._holdings:
+            self._join(worker, slot)
 
-    def _join(self, worker: Worker) -> _Holding:
+    def _join(self, worker: Worker, slot: int | None = None) -> _Holding:
         if self._free_bits:
             bit = self._free_bits.pop()
         else:
             bit, self._next_bit = self._next_bit, self._next_bit + 1
-        holding = self._holdings[worker] = _Holding(bit)
+        holding = self._holdings[worker] = _Holding(bit, bit if slot is None else slot)
         self.workers_by_bit[bit] = worker
         self._alive |= holding.mask
-        self.changes += 1
         return holding
 
     def store(self, worker: Worker, hashes: Sequence[int]) -> int:
@@ -180,9 +177,10 @@ class PrefixIndex:
 
     def clear(self, worker: Worker) -> None:
         """The worker's cache is empty now. Takes effect at once, whatever the number of blocks."""
-        if worker in self._holdings:
+        holding = self._holdings.get(worker)
+        if holding is not None:
             self.remove_worker(worker)
-            self.add_worker(worker)
+            self._join(worker, holding.slot)
 
     def remove_worker(self, worker: Worker) -> int:
         """Forget the worker and its blocks at once; returns how many it held."""
@@ -191,8 +189,7 @@ class PrefixIndex:
             return 0
         del self.workers_by_bit[holding.number]
         self._alive &= ~holding.mask
-        self._bit_arrays.clear()
-        self.changes += 1
+        self._slots.clear()
         if holding.blocks:
             self._retired |= holding.mask
             self._sweep = list(self._holders)
@@ -218,14 +215,15 @@ class PrefixIndex:
             self._retired = 0
         return not self._sweep
 
-    def bit_array(self, mask: int) -> Slots:
-        """The bits of `mask` as an index array, remembered: the same sets come again and again."""
-        array = self._bit_arrays.get(mask)
-        if array is None:
-            if len(self._bit_arrays) >= MASK_CACHE:
-                self._bit_arrays.clear()
-            array = self._bit_arrays[mask] = np.array(bits_of(mask), np.intp)
-        return array
+    def slots_of(self, mask: int) -> Slots:
+        """The slots of a set of workers as an index array, remembered: the same sets come again and again."""
+        slots = self._slots.get(mask)
+        if slots is None:
+            if len(self._slots) >= MASK_CACHE:
+                self._slots.clear()
+            workers = [self.workers_by_bit[bit] for bit in bits_of(mask)]
+            slots = self._slots[mask] = np.array([self._holdings[worker].slot for worker in workers], np.intp)
+        return slots
 
     def match(self, hashes: Hashes | Sequence[int]) -> Matches:
         """Overlap of every worker with a prompt of these sequence hashes."""

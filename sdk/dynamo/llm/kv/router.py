@@ -21,27 +21,9 @@ from dynamo.llm.kv.index import PrefixIndex, Slots
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 from dynamo.llm.kv.options import RouteOverrides, RouterOptions
 from dynamo.llm.kv.scheduler import AllWorkersBusy, NoCandidates, Scheduler
-from dynamo.llm.kv.workers import Worker, WorkerTable, with_room
+from dynamo.llm.kv.workers import Worker, WorkerTable
 
 _NO_OVERRIDES = RouteOverrides()
-
-
-class _SlotMap:
-    """Slot of each bit of an index, made anew when a worker of the index has got another bit."""
-
-    def __init__(self, index: PrefixIndex, table: WorkerTable) -> None:
-        self._index = index
-        self._table = table
-        self._changes = -1
-        self._array: Slots = np.zeros(64, np.intp)
-
-    def array(self) -> Slots:
-        if self._changes != self._index.changes:
-            for bit, worker in self._index.workers_by_bit.items():
-                self._array = with_room(self._array, bit)
-                self._array[bit] = self._table.slot(worker)
-            self._changes = self._index.changes
-        return self._array
 
 
 class KvRouter:
@@ -67,8 +49,6 @@ class KvRouter:
         self._slots: Slots = np.empty(0, np.intp)
         self._prompt_blocks: dict[str, int] = {}
         self._routed_at: dict[str, float] = {}  # in order of routing
-        self._index_slots = _SlotMap(self.index, self.table)
-        self._approx_slots = _SlotMap(self.approx.index, self.table)
 
     # -- workers -------------------------------------------------------------------------------------------------
 
@@ -79,7 +59,8 @@ class KvRouter:
         slot = self.table.add(worker)
         self.scheduler.add_worker(worker, slot)
         self.worker_rates[worker] = HitRates()
-        self.index.add_worker(worker)
+        self.index.add_worker(worker, slot)
+        self.approx.index.add_worker(worker, slot)
         self._relist()
         for observer in self.observers:
             observer.worker_changed(worker, gone=False)
@@ -225,9 +206,9 @@ class KvRouter:
         if not len(hashes):
             return cached, None
         if mode == "approx-kv":
-            self.approx.match(hashes, self.clock()).spread(cached, self._approx_slots.array())
+            self.approx.match(hashes, self.clock()).spread(cached)
         else:
-            self.index.match(hashes).spread(cached, self._index_slots.array())
+            self.index.match(hashes).spread(cached)
         shared = self.active.overlaps(hashes)
         if shared is not None:
             np.maximum(cached, shared, out=cached)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.kv.cluster import Cluster, Outcome, shared_prefixes, unshared
-from benchmarks.kv.trace import conversations, prompt_of
+from benchmarks.kv.trace import arrivals_of, conversations, read_trace
 from dynamo.llm.engines.mocker_core import MockerOptions
 from dynamo.llm.kv.options import RouterOptions
 
@@ -60,7 +62,7 @@ def test_without_events_it_still_finds_prefixes() -> None:
 
 
 def test_an_open_loop_of_conversations() -> None:
-    arrivals = [(entry["timestamp"] / 1000, prompt_of(entry)) for entry in conversations(60, rate=4.0)]
+    arrivals = arrivals_of(conversations(60, rate=4.0))
 
     def replayed(mode: str) -> Outcome:
         return Cluster(4, MockerOptions(num_gpu_blocks=8192), RouterOptions(mode=mode)).replay(arrivals)
@@ -75,7 +77,7 @@ def test_an_open_loop_of_conversations() -> None:
 @pytest.mark.parametrize("told", [1.0, 2.0, None])
 def test_without_events_predictions_hold_when_caches_overflow(told: float | None) -> None:
     """Whether workers say how large their caches are, say twice as much, or say nothing."""
-    arrivals = [(entry["timestamp"] / 1000, prompt_of(entry)) for entry in conversations(150, rate=12.0)]
+    arrivals = arrivals_of(conversations(150, rate=12.0))
     cluster = Cluster(4, MockerOptions(num_gpu_blocks=2048), RouterOptions(mode="approx-kv"), told_capacity=told)
     outcome = cluster.replay(arrivals)
     assert outcome.actual < 0.72
@@ -85,3 +87,20 @@ def test_without_events_predictions_hold_when_caches_overflow(told: float | None
 def test_runs_repeat() -> None:
     first, second = shared("kv", requests=100), shared("kv", requests=100)
     assert first == second
+
+
+def test_traces_from_files(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    line = '{"timestamp": %d, "input_length": 600, "output_length": 5, "hash_ids": [1, %d], "type": "chat"}\n'
+    file.write_text("".join(line % (1000 * second, second) for second in (7, 9)))
+    (first, one), (second, other) = arrivals_of(read_trace(file, 10), speed=2)
+    assert (first, second) == (0, 1)
+    assert (len(one.tokens), one.output_tokens) == (600, 5)
+    assert one.tokens[:512] == other.tokens[:512]
+    assert one.tokens[512:] != other.tokens[512:]
+    assert len(read_trace(file, 1)) == 1
+    file.write_text(line % (1, 1) + '{"timestamp": "soon"}\n')
+    with pytest.raises(SystemExit, match=r"trace\.jsonl:2: no entry of a trace in Mooncake's format"):
+        read_trace(file, 10)
+    with pytest.raises(SystemExit, match="No such file"):
+        read_trace(tmp_path / "none", 10)

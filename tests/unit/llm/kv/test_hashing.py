@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 
 import numpy as np
 import pytest
@@ -108,10 +109,28 @@ def test_no_collisions_among_structured_blocks() -> None:
     assert len(hashes) == len(unique)
 
 
-@pytest.mark.parametrize("bad", [[-1], [1 << 32], ["a"], [1.5], [None]])
+@pytest.mark.parametrize("bad", [[-1], [1 << 64], ["a"], [1.5], [None]])
 def test_ids_out_of_range_are_refused(bad: list[int]) -> None:
     with pytest.raises(InvalidTokens, match="token ids"):
         BlockHasher(1).sequence(bad)
+    with pytest.raises(InvalidTokens, match="token ids"):
+        pack_tokens(bad)
+
+
+def test_four_bytes_hold_no_more() -> None:
+    with pytest.raises(InvalidTokens, match=r"from 0 to 2\^32 - 1"):
+        pack_tokens([1 << 32])
+
+
+def test_lists_and_other_sequences_and_packed_ids_are_the_same() -> None:
+    ids = [0, 1, (1 << 32) - 1, 7, 128_000]
+    hasher = BlockHasher(2)
+    expected = hasher.sequence(ids).tolist()
+    assert len(expected) == 2
+    assert [hasher.sequence(form).tolist() for form in (tuple(ids), pack_tokens(ids), array("I", ids))] == [
+        expected
+    ] * 3
+    assert hasher.sequence([]).tolist() == hasher.sequence(b"").tolist() == hasher.sequence([1]).tolist() == []
 
 
 def test_block_size_is_checked() -> None:

@@ -47,13 +47,25 @@ def test_depth_per_worker_deepest_first() -> None:
 
 def test_overlap_is_spread_over_slots() -> None:
     index = PrefixIndex()
+    for worker, slot in ((A, 5), (B, 3), (C, 0)):
+        index.add_worker(worker, slot)
     index.store(A, [1, 2, 3])
     index.store(B, [1, 2, 3])
     index.store(C, [1])
-    out = np.zeros(8)
-    slot_of = np.array([5, 3, 0])
-    index.match(np.array([1, 2, 3], np.uint64)).spread(out, slot_of)
-    assert out.tolist() == [1, 0, 0, 3, 0, 3, 0, 0]
+
+    def spread() -> list[float]:
+        out = np.zeros(8)
+        index.match(np.array([1, 2, 3], np.uint64)).spread(out)
+        return out.tolist()
+
+    assert spread() == [1, 0, 0, 3, 0, 3, 0, 0]
+    index.clear(B)
+    index.store(B, [1])
+    assert spread() == [1, 0, 0, 1, 0, 3, 0, 0], "a worker keeps its slot when its cache is emptied"
+    index.remove_worker(A)
+    index.add_worker(Worker(9), 5)
+    index.store(Worker(9), [1, 2])
+    assert spread() == [1, 0, 0, 1, 0, 2, 0, 0], "a slot may be given to another"
 
 
 def test_removal_and_counts() -> None:
