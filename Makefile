@@ -8,6 +8,7 @@ VLLM_STAMP := $(VLLM)/.installed
 DEMO   := $(VENV)/.runs
 ROUNDS ?= 100
 MINUTES ?= 5
+FUZZ_SECONDS ?= 10
 UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 
 # Start-up times count: without byte code ready, the first run of everything compiles it, or every run
@@ -15,7 +16,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: pictures looks help setup fuzz chaos soak demo test test-kube test-wheel test-vllm format lint types contracts unit clean
+.PHONY: pictures looks help setup fuzz audit chaos soak demo test test-kube test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -59,9 +60,13 @@ unit: setup  ## the tests alone
 	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not docker and not kube"
 
-fuzz: setup  ## throw requests made from the OpenAPI document at a real daemon
+fuzz: setup  ## wrong input for every parser (FUZZ_SECONDS each), then requests from the OpenAPI document for a real daemon
+	$(BIN)/python -m tests.fuzz.parsers --seconds $(FUZZ_SECONDS)
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[fuzz]'
 	PYTHONPATH=. $(BIN)/python -m tests.fuzz.api
+
+audit: setup  ## known vulnerabilities, licences and unused or undeclared dependencies of what is installed
+	$(BIN)/python -m tests.audit
 
 test: lint types contracts unit  ## format, lint, types, import contracts and the tests
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamo_tui.cli.exits import CliError
 from dynamo_tui.client.sse import EventParser
 
@@ -83,7 +84,7 @@ class Frontend:
             connection.close()
         try:
             return [m.id for m in msgspec.json.decode(body, type=_Models).data]
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise self._no_frontend() from None
 
     def stream(self, model: str, messages: list[Message], options: ChatOptions) -> Iterator[str]:
@@ -147,14 +148,14 @@ class Frontend:
 def _decode(data: bytes) -> _Chunk:
     try:
         return msgspec.json.decode(data, type=_Chunk)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ChatError(f"the frontend sent something that is no completion: {error}") from None
 
 
 def _refusal(body: bytes) -> str:
     try:
         return _error_text(msgspec.json.decode(body, type=dict[str, Any]))
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return body.decode("utf-8", "replace").strip()[:300] or "no reason given"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamo_tui.client.errors import ContextError
 from dynamod.schema.locations import default_state_dir, locations
 from dynamod.schema.serve import ServeRegistration, registrations_dir
@@ -76,7 +77,7 @@ def load_contexts(path: Path) -> ContextFile:
         raise ContextError(f"{path}: {error.strerror}", remedy="mend its permissions") from None
     try:
         return msgspec.json.decode(data, type=ContextFile)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ContextError(f"{path}: {error}", remedy="mend it by hand, or remove it to start afresh") from None
 
 
@@ -128,7 +129,7 @@ def running_serves(environ: Mapping[str, str]) -> list[ServeRegistration]:
     for path in registrations_dir(locations(default_state_dir(environ))).glob("*.json"):
         try:
             record = msgspec.json.decode(path.read_bytes(), type=ServeRegistration)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             continue  # it ended a moment ago, or is about to be written
         if answers(record.socket):
             records.append(record)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamod.schema.daemon import Problem
 
 
@@ -135,7 +136,7 @@ def api_error(status: int, body: bytes) -> ApiError:
     """
     try:
         problem = msgspec.json.decode(body, type=Problem)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         text = body[:300].decode("utf-8", "replace").strip()
         problem = Problem(type="about:blank", title=f"HTTP status {status}", status=status, detail=text)
     return _BY_STATUS.get(problem.status or status, ApiError)(problem)

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamo_tui.client.errors import ProtocolError, VersionMismatch, api_error
 from dynamo_tui.client.sse import ServerEvent
 from dynamod.schema.daemon import API_VERSION, API_VERSION_HEADER
@@ -76,7 +77,7 @@ class StreamCall(Generic[T]):
             return cast("T", event.data)
         try:
             return cast("T", _decoder(wanted).decode(event.data))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise ProtocolError(f"{self.path}: unreadable event {event.event!r}: {error}") from None
 
 
@@ -128,7 +129,7 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], body: by
     else:
         try:
             value = _decoder(cast("Any", call.result)).decode(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise ProtocolError(
                 f"{call.method} {call.path}: unreadable answer: {error}",
                 remedy="check that client and daemon have the same version (`dynamoctl env`)",

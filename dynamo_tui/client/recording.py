@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamo_tui.client import calls, streams
 from dynamo_tui.client.aio import AsyncClient
 from dynamo_tui.client.errors import ClientError, NotFound
@@ -109,7 +111,7 @@ def read_recording(path: Path) -> Recording:
             return Recording(header, sorted(_entries(stream), key=lambda e: e.t))
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror or error}") from None
-    except (msgspec.DecodeError, EOFError) as error:
+    except (*UNREADABLE, EOFError, zlib.error) as error:
         raise RecordingError(
             f"{path} is not a recording: {error}", remedy="make one: dynamoctl record GRAPH -o FILE"
         ) from None

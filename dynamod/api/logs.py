@@ -13,6 +13,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamod.api.backend import Backend, BackendDep, GraphName, Project
 from dynamod.api.problems import ApiProblem
 from dynamod.api.sse import EventStream, encode_event
@@ -144,5 +145,5 @@ def decode_places(text: str) -> dict[str, int]:
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         return msgspec.json.decode(raw, type=dict[str, int])
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, *UNREADABLE):
         raise ApiProblem(422, "invalid", "not an id of this stream", field="Last-Event-ID") from None

@@ -21,6 +21,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamod.api.problems import PROBLEM_JSON, ApiProblem
 from dynamod.schema import API_VERSION, API_VERSION_HEADER, Problem
 
@@ -142,7 +143,7 @@ def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     except msgspec.ValidationError as error:
         what, path = _located(str(error))
         raise ApiProblem(422, "invalid", what, field=path or None) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         detail = "the body is empty" if not raw else f"the body is not JSON: {error}"
         raise ApiProblem(400, "malformed", detail, remedy="GET /openapi.json shows what is expected") from None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamod.doctor.findings import fail, ok, warn
 from dynamod.schema.doctor import Finding
 from dynamod.schema.locations import SUN_PATH_MAX, Locations
@@ -118,7 +119,7 @@ def _dead_registrations(directory: Path) -> list[Path]:
     for path in sorted(directory.glob("*.json")):
         try:
             record = msgspec.json.decode(path.read_bytes(), type=ServeRegistration)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             continue  # being written, or gone a moment ago
         if not Path(f"/proc/{record.pid}").exists():
             dead.append(path)

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
+
 Record = TypeVar("Record")
 
 _OWNER = b"DYN_REPLICA_ID="
@@ -112,5 +114,5 @@ def read_exit(replica_dir: Path, run: int) -> ExitRecord | None:
 def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-import msgspec
-
 from dynamo.runtime import keys
 from dynamo.runtime.discovery.base import Discovery, KeyValue, Reset
 from dynamo.runtime.status import Instance, ReplicaStatus, decode_instance, decode_status
+from dynamo.sdk.spec import UNREADABLE
 
 FEED_ENDPOINT = "kv_feed"
 RETRY_S = 1.0
@@ -100,7 +99,7 @@ class Presence:
                 self._replica_of_key[key] = replica_id
             elif (parsed := keys.parse_instance_key(scope, key)) is not None and parsed.endpoint == FEED_ENDPOINT:
                 self.feeds[key] = PresentFeed(scope, decode_instance(value))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             _log.warning("discovery key %s is unreadable: %s", key, error)
 
     def _forget(self, key: str) -> None:

@@ -81,7 +81,7 @@ class KvPicture:
                 self._prefixes[prefix.prefix] = prefix
             elif kind == "config":
                 self._config = msgspec.convert(entry, _Config, strict=False)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, OverflowError) as error:
             raise ValueError(f"unreadable {kind!r} entry of a KV feed: {error}") from None
         self.changed += 1
         return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
 from dynamod.core.errors import Invalid
 from dynamod.observe.logs.levels import LEVELS, at_least, level_at
 from dynamod.observe.logs.segments import Block, blocks_backward, blocks_forward
@@ -230,5 +231,5 @@ def _decode_cursor(text: str) -> _Cursor:
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         return msgspec.json.decode(raw, type=_Cursor)
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, *UNREADABLE):
         raise Invalid("not a cursor of this list", field="after", remedy="pass `next` of a page as it was") from None

@@ -38,12 +38,12 @@ class Block:
 
     @cached_property
     def times(self) -> list[float]:
-        """The time of each line: that of the last record at or before it."""
+        """The time of each line: that of the last record at or before it. From a damaged index, some time."""
         times: list[float] = []
-        end = self.first + len(self.texts)
-        for at, (time, _, line) in enumerate(self._records):
-            following = self._records[at + 1][2] if at + 1 < len(self._records) else end
-            times.extend([time] * (min(following, end) - line))
+        count = len(self.texts)
+        for at, (time, _, _) in enumerate(self._records):
+            following = self._records[at + 1][2] - self.first if at + 1 < len(self._records) else count
+            times.extend([time] * max(min(following, count) - len(times), 0))
         return times
 
 
@@ -217,14 +217,18 @@ def _record_after(index: IndexView, first: int) -> int:
 def _read(
     directory: str, number: int, records: Sequence[IndexRecord], end: int | None
 ) -> tuple[Block | None, int | None]:
-    """The block from the first of `records` to byte `end` (None: the last complete line), and where it began."""
+    """The block from the first of `records` to byte `end` (None: the last complete line), and where it began.
+
+    What an index says is held against the file: one that a crash has damaged must not make us read what is not there.
+    """
     start = records[0][1]
     try:
         descriptor = os.open(f"{directory}/{logfile.segment_name(number)}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None, start
     try:
-        stop = os.fstat(descriptor).st_size if end is None else end
+        size = os.fstat(descriptor).st_size
+        stop = size if end is None else min(end, size)
         data = _pread(descriptor, stop - start, start)
     finally:
         os.close(descriptor)

@@ -21,6 +21,7 @@ from dynamo.llm.openai.requests import (
     GenerationRequest,
 )
 from dynamo.llm.tokenizer import Tokenizer
+from dynamo.sdk.spec import UNREADABLE
 
 SEED_RANGE = 1 << 63
 
@@ -187,7 +188,7 @@ def template_message(message: ChatMessage) -> dict[str, Any]:
         for call in message.tool_calls:
             try:
                 arguments = msgspec.json.decode(call.function.arguments or "{}")
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise RequestError(
                     f"messages: the arguments of the tool call '{call.function.name}' are not JSON ({error}).",
                     param="messages",

@@ -19,6 +19,7 @@ from dynamo.llm.model_transfer import serve_files
 from dynamo.llm.tokenizer import read_json
 from dynamo.runtime.discovery.base import Change, KeyValue, Reset
 from dynamo.runtime.keys import model_key, models_prefix, parse_model_key
+from dynamo.sdk.spec import UNREADABLE
 
 if TYPE_CHECKING:
     from dynamo.runtime import DistributedRuntime
@@ -185,7 +186,7 @@ class ModelSet:
         name, instance = parsed
         try:
             card = msgspec.json.decode(value, type=ModelCard)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             logger.warning("%s: not a model card (%s); ignored", key, error)
             return
         self._since.setdefault(name, int(time.time()))

@@ -15,6 +15,7 @@ import tokenizers
 from tokenizers.decoders import DecodeStream
 
 from dynamo.llm.errors import ModelError, RequestError
+from dynamo.sdk.spec import UNREADABLE
 
 PRIMING_TOKENS = 6
 """Prompt tokens that prime the decoder, so that the first word keeps its leading space."""
@@ -35,7 +36,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ModelError(f"{path}: not JSON ({error}); copy the model directory again") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: holds no JSON object; copy the model directory again")

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from dynamo.sdk.spec import UNREADABLE
+
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
@@ -67,7 +69,7 @@ class HermesCalls:
             self._held = self._held[end + len(CLOSE) :]
             try:
                 written = msgspec.json.decode(inner, type=_Written)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 shown.append(f"{OPEN}{inner}{CLOSE}")
             else:
                 calls.append(_call(self.count, written))
@@ -118,7 +120,7 @@ class CallList:
             return "", []
         try:
             written = msgspec.json.decode(self._held, type=list[_Written])
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return self._held, []
         self.count = len(written)
         return "", [_call(index, item) for index, item in enumerate(written)]

@@ -6,9 +6,11 @@ so that an older reader survives a newer writer.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 InstanceStatus = Literal["ready", "busy", "draining"]
 ReplicaState = Literal["starting", "ready", "unready", "draining"]
@@ -72,9 +74,16 @@ def encode(value: Instance | ReplicaStatus) -> bytes:
 
 def decode_instance(value: bytes) -> Instance:
     """Raises `msgspec.ValidationError` or `msgspec.DecodeError` on what is not an `Instance`."""
-    return msgspec.json.decode(value, type=Instance)
+    return _decode(value, Instance)
 
 
 def decode_status(value: bytes) -> ReplicaStatus:
     """Raises `msgspec.ValidationError` or `msgspec.DecodeError` on what is not a `ReplicaStatus`."""
-    return msgspec.json.decode(value, type=ReplicaStatus)
+    return _decode(value, ReplicaStatus)
+
+
+def _decode(value: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:  # anybody may write to discovery
+        raise msgspec.DecodeError(str(error)) from None

@@ -25,6 +25,10 @@ ProbeKind = Literal["sdk", "http", "tcp", "exec", "log"]
 """`sdk`: the replica reports itself (start hooks done, health handlers, model ready) through discovery."""
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON raises on bytes that others have made: not JSON, not UTF-8, or nested without end."""
+
+
 class SpecError(ValueError):
     """A spec that cannot be read or contradicts itself. The message names the field."""
 
@@ -232,7 +236,7 @@ def decode(data: bytes | str) -> GraphSpec:
     """
     try:
         spec = msgspec.json.decode(data, type=GraphSpec)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise SpecError(f"not a graph spec: {error}") from None
     return checked(spec)
 

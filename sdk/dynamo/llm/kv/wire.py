@@ -47,8 +47,10 @@ def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
     return out
 
 
-def decode_changes(items: Iterable[Any]) -> list[CacheChange]:
+def decode_changes(items: Any) -> list[CacheChange]:
     """Raises MalformedChange."""
+    if not isinstance(items, list | tuple):
+        raise MalformedChange(f"not a list of cache changes: {items!r:.80}")
     out: list[CacheChange] = []
     for item in items:
         try:
@@ -59,6 +61,6 @@ def decode_changes(items: Iterable[Any]) -> list[CacheChange]:
             if type(rank) is not int:
                 raise TypeError(f"rank {rank!r}")
             out.append(_KINDS[tag](rank, _READERS[len(packed)](packed)))
-        except (TypeError, ValueError, IndexError, KeyError, struct.error) as error:
+        except (TypeError, ValueError, IndexError, KeyError, OverflowError, struct.error) as error:
             raise MalformedChange(f"not a cache change: {item!r:.80} ({error})") from None
     return out

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from dynamo.llm.errors import RequestError
+from dynamo.sdk.spec import UNREADABLE
 
 MAX_STOPS = 16
 MAX_CHOICES = 128
@@ -267,7 +268,7 @@ def decode(body: bytes | str, kind: type[AnyRequest]) -> AnyRequest:
         request = msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise RequestError(f"The body is not valid JSON: {error}.") from None
     request.check()
     return request

@@ -125,7 +125,7 @@ class EtcdGateway:
     def _decoded(body: bytes) -> JSON:
         try:
             answer = msgspec.json.decode(body or b"{}")
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             answer = {"message": body[:200].decode(errors="replace")}
         return answer if isinstance(answer, dict) else {"message": str(answer)}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dynamod.core.errors import Invalid
+from dynamod.drivers import logfile
 from dynamod.observe.logs import query
 from dynamod.observe.logs.query import log_filter, read_page
 from dynamod.schema import LogLine
@@ -142,3 +143,20 @@ def test_an_unfinished_line_waits_until_it_ends(tmp_path: Path) -> None:
     assert texts(read_page([log.source], log_filter(), limit=10, tail=True).items) == ["whole"]
     log.write("f\n", at=2.0)
     assert texts(read_page([log.source], log_filter(), limit=10, tail=True).items) == ["whole", "half"]
+
+
+def test_a_damaged_index_costs_times_and_no_lines(tmp_path: Path) -> None:
+    """After a crash of the machine a file may end in zeros, or hold anything."""
+    log = WrittenLog(tmp_path, "r1")
+    for n in range(10):
+        log.write(f"line {n}\n", at=float(n))
+    index = Path(log.directory) / logfile.index_name(0)
+    whole = index.read_bytes()
+    for damaged in (
+        whole[:-48] + bytes(48),
+        whole[:24] + logfile.pack(1.0, 2**60, 2**60) + whole[48:],
+        logfile.pack(0.0, 0, 0) + logfile.pack(float("nan"), 1, 2**63),
+    ):
+        index.write_bytes(damaged)
+        page = read_page([log.source], log_filter(), limit=100, tail=True)
+        assert "line 0" in [line.text for line in page.items]
