@@ -25,10 +25,10 @@ SHOWN = (
 )
 
 
-async def pairs(requests: int, count: int, *, clients: int = 1, rate: float = 0.0) -> None:
+async def pairs(requests: int, count: int, graph: str, *, clients: int = 1, rate: float = 0.0) -> None:
     """Alternating runs: `clients` in a closed loop, or `rate` requests a second."""
     results: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
-    async with ours() as mine, theirs() as peer:
+    async with ours(graph=graph) as mine, theirs() as peer:
         sides = {"ours": mine, "theirs": peer}
         for side in sides.values():
             await measure(side, clients=16, requests=64, seed=99)  # warm-up
@@ -55,12 +55,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 16, 64])
     parser.add_argument("--rates", type=float, nargs="*", default=[100, 250], help="requests a second, open loop")
+    parser.add_argument("--graph", default="graphs.agg_router:Frontend")
     given = parser.parse_args()
     print(f"CPython {platform.python_version()}, {platform.machine()}, ai-dynamo {VERSION}")
     for clients in given.clients:
-        asyncio.run(pairs({1: 40, 16: 256}.get(clients, 512), given.pairs, clients=clients))
+        asyncio.run(pairs({1: 40, 16: 256}.get(clients, 512), given.pairs, given.graph, clients=clients))
     for rate in given.rates:
-        asyncio.run(pairs(int(4 * rate), given.pairs, rate=rate))
+        asyncio.run(pairs(int(4 * rate), given.pairs, given.graph, rate=rate))
 
 
 if __name__ == "__main__":

@@ -39,14 +39,13 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def ours(*overrides: str) -> AsyncIterator[Side]:
-    """Frontend, processor, router and two workers. The first three do what the peer's frontend process does."""
+async def ours(*overrides: str, graph: str = "graphs.agg_router:Frontend") -> AsyncIterator[Side]:
+    """The routed example with two workers. All but the workers do what the peer's frontend process does."""
     with tempfile.TemporaryDirectory(prefix="bench-") as state:
-        target = ("graphs.agg_router:Frontend", "configs/agg_router.yaml")
         # One port for all frontends of the graph, where there are several.
         environment = {"DYNAMO_PORT": str(free_port()), "DYN_LOCAL_STATE_DIR": state, "DYN_LOG": "warning"}
-        async with running(*target, *FAST, *overrides, **environment) as (graph, url):
-            processes = {name: psutil.Process(p.pid) for name, p in graph.processes.items()}
+        async with running(graph, "configs/agg_router.yaml", *FAST, *overrides, **environment) as (made, url):
+            processes = {name: psutil.Process(p.pid) for name, p in made.processes.items()}
             frontend = [p for name, p in processes.items() if not name.startswith("worker")]
             yield Side(int(url.rpartition(":")[2]), "tiny", frontend, list(processes.values()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,28 @@ async def test_a_frontend_without_a_processor(tmp_path: Path) -> None:
         assert answer.choices[0].finish_reason == "length"
         with pytest.raises(openai.NotFoundError):
             await api.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hello"}])
+
+
+@pytest.mark.xdist_group("e2e-llm")
+async def test_a_frontend_that_asks_the_router_itself(tmp_path: Path) -> None:
+    options = ("--Worker.ServiceArgs.workers=2", f"--Worker.model={make(tmp_path / 'tiny')}")
+    ids = [20 + n % 700 for n in range(320)]
+    async with (
+        running("graphs.direct_router:Frontend", "configs/agg_router.yaml", *options) as (graph, url),
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30) as api,
+    ):
+        assert sorted(graph.processes) == ["frontend-1", "router-1", "worker-1", "worker-2"]
+        for _ in range(3):
+            answer = await api.completions.create(model="tiny", prompt=ids, max_tokens=4)
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens_details is not None
+        assert answer.usage.prompt_tokens_details.cached_tokens == 304, "all but the block of the last token"
+        actual = 0.0
+        async with asyncio.timeout(10):  # reports are gathered for a moment
+            while actual < 2 * 304 // 16:
+                router = await graph.metrics("router-1", "dynamo_kv_")
+                actual = router["dynamo_kv_actual_blocks_total"]
+                await asyncio.sleep(0.02)
 
 
 def test_no_process_of_the_example_imports_fastapi() -> None:
