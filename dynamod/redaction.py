@@ -1,13 +1,8 @@
-"""Keeps secrets out of what we write and answer: logs of ours, events, API answers.
-
-A value is taken for a secret by the name it goes under; and once it is known to be one, it is also found in
-running text (`redact_text`).
-"""
+"""Keeps secrets out of what we write and answer: specs, plans and our own log. What is one, `schema.secrecy` says."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,25 +10,7 @@ import msgspec
 
 from dynamo.sdk.spec import GraphSpec
 from dynamod.schema import FieldChange, Plan, Revision
-
-HIDDEN = "***"
-
-_SECRET_NAME = re.compile(
-    r"(?:^|[_\-.])(?:API_?KEY|APIKEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH(?:ORIZATION)?)(?:$|[_\-.])",
-    re.IGNORECASE,
-)
-_IN_TEXT = (
-    re.compile(r"(?i)(\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}"),
-    re.compile(
-        r"""(?i)(\b[A-Z0-9_.-]*(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)["']?\s*[=:]\s*["']?)[^\s"',;&}]{4,}"""
-    ),
-    re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@/]+(?=@)"),
-)
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether what goes under this name is a secret: API_KEY, HF_TOKEN, db.password, … and not MAX_TOKENS."""
-    return _SECRET_NAME.search(name) is not None
+from dynamod.schema.secrecy import HIDDEN, is_secret_name, redact_text
 
 
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:
@@ -80,13 +57,6 @@ def _redact_change(change: FieldChange) -> FieldChange:
     named = {change.path: change.before}, {change.path: change.after}
     before, after = (redact_tree(side)[change.path] for side in named)
     return msgspec.structs.replace(change, before=before, after=after)
-
-
-def redact_text(text: str) -> str:
-    """Running text without `NAME_KEY=value`, bearer tokens and passwords in URLs."""
-    for pattern in _IN_TEXT:
-        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
-    return text
 
 
 class RedactingFormatter(logging.Formatter):

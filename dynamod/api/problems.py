@@ -13,6 +13,7 @@ import msgspec
 from starlette.responses import Response
 
 from dynamod.schema import Problem
+from dynamod.schema.secrecy import redact_text
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:dynamod:problem:"
@@ -49,7 +50,7 @@ def make_problem(
         type=TYPE_PREFIX + slug,
         title=_title(slug, status),
         status=status,
-        detail=detail,
+        detail=redact_text(detail),
         field=field,
         remedy=remedy,
         instance=instance,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dynamod.redaction import redact_text
 from dynamod.schema.doctor import Finding, Verdict
+from dynamod.schema.secrecy import redact_text
 
 
 def ok(name: str, what: str) -> Finding:

@@ -12,6 +12,7 @@ from dynamod.engine.feed import Feed
 from dynamod.engine.memory import Memory
 from dynamod.engine.views import graph_view, replica_view
 from dynamod.schema.events import Event
+from dynamod.schema.secrecy import redact_text
 from dynamod.schema.states import Action, Reason
 from dynamod.store import tables
 from dynamod.store.changes import Draft, Transaction
@@ -74,8 +75,9 @@ class Turn:
         self.note(Action.REVISION_CREATED, None, record.cause, data={"number": record.number, "digest": record.digest})
 
     def put_replica(self, record: ReplicaRecord) -> None:
-        if record != self.replica(record.id):
-            self._replicas[record.id] = record
+        before = self.replica(record.id)
+        if record != before:
+            self._replicas[record.id] = _without_secrets(record, before)
 
     def remove_replica(self, replica_id: str) -> None:
         if (last := self.replica(replica_id)) is not None:
@@ -251,3 +253,11 @@ class Turn:
         target = self.revisions[self.graph.revision]
         data: dict[str, Any] = msgspec.to_builtins(graph_view(self.graph, target, self.replicas))
         return data
+
+
+def _without_secrets(record: ReplicaRecord, before: ReplicaRecord | None) -> ReplicaRecord:
+    """What replicas, probes and drivers say reaches people from here: events, answers, `why`."""
+    said = {name: getattr(record, name) for name in ("message", "progress", "probe")}
+    news = {name: text for name, text in said.items() if before is None or text != getattr(before, name)}
+    hidden = {name: redact_text(text) for name, text in news.items() if text}
+    return replace(record, **hidden) if hidden != {name: news[name] for name in hidden} else record

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Delete, Insert, Table, delete, func, insert, 
 from dynamod.core.errors import Conflict
 from dynamod.core.records import BuildRecord, ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.schema.events import Event
+from dynamod.schema.secrecy import redact_text
 from dynamod.schema.states import Action, Reason
 from dynamod.store import tables
 
@@ -78,7 +79,8 @@ class Transaction:
         self.deletions.append(statement)
 
     def event(self, draft: Draft) -> None:
-        self.drafts.append(draft)
+        """Tell of something. Its message loses what looks like a secret: events are read by many, and kept."""
+        self.drafts.append(msgspec.structs.replace(draft, message=redact_text(draft.message)))
 
     def __bool__(self) -> bool:
         return bool(self.operations or self.deletions or self.drafts)

@@ -55,9 +55,11 @@ def events_after(connection: Connection, after: int, limit: int, only: EventFilt
     """At most `limit` events with a sequence number above `after`, oldest first.
 
     Raises:
-        Gone: some of them are no longer kept.
+        Gone: some of them are no longer kept, or there is no event of that number yet: the store is another one.
     """
-    oldest = connection.scalar(select(func.min(tables.events.c.seq)))
+    oldest, newest = connection.execute(select(func.min(tables.events.c.seq), func.max(tables.events.c.seq))).one()
+    if after > (newest or 0):
+        raise Gone(after, last=newest or 0)
     if oldest is not None and after + 1 < oldest:
         raise Gone(after, oldest=oldest)
     query = _filtered(select(tables.events).where(tables.events.c.seq > after), only)

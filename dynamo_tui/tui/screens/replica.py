@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -23,8 +22,8 @@ from dynamo_tui.tui.store import GraphKey, Topic
 from dynamo_tui.tui.tones import Run, Tone, replica_mark
 from dynamo_tui.tui.widgets.paint import Lines
 from dynamod.schema import ExitInfo, Replica, Revision, Why
+from dynamod.schema.secrecy import is_secret_name
 
-_SECRET = re.compile(r"secret|token|passw|credential|private|api_?key|auth", re.IGNORECASE)
 HIDDEN = "••••••"
 LABEL_WIDTH = 12
 SPARK_WIDTH = 30
@@ -199,7 +198,7 @@ class ReplicaView(View):
             yield _fact("environment", figures.MISSING, Tone.MUTED)
             return
         values = {**spec.envs, **service.envs}
-        lines = [f"{name}={HIDDEN if _SECRET.search(name) else value}" for name, value in sorted(values.items())]
+        lines = [f"{name}={HIDDEN if is_secret_name(name) else value}" for name, value in sorted(values.items())]
         yield from _list("environment", lines or ["nothing beyond the daemon's own"], Tone.TEXT)
 
     def _measured(self, width: int, *, only: tuple[str, ...] = ()) -> Iterator[list[Run]]:

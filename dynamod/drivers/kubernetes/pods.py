@@ -17,7 +17,7 @@ from dynamod.drivers.kubernetes.naming import CONFIG, CONFIG_DIGEST, ETCD, NATS,
 from dynamod.drivers.kubernetes.options import Bundled, KubernetesOptions
 from dynamod.drivers.kubernetes.probes import HTTP, SYSTEM, probes
 from dynamod.drivers.kubernetes.resources import resources
-from dynamod.redaction import is_secret_name
+from dynamod.schema.secrecy import is_secret_name
 
 SERVICE_CONFIG = "DYNAMO_SERVICE_CONFIG"
 DEFAULT_HTTP_PORT = 8000

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from dynamod.core.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from dynamod.engine import Engine
 from dynamod.schema import Action, GraphState, Reason, ReplicaState, RestartRequest, StopRequest
 from tests.integration.engine.support import (
+    QUICK,
     all_ready,
     graph,
     replicas,
@@ -229,3 +231,21 @@ async def test_two_engines_never_share_a_state_directory(tmp_path: Path) -> None
 async def _start_and_stop(tmp_path: Path) -> None:
     async with Engine(where(tmp_path)):
         pass
+
+
+async def test_what_a_replica_and_its_driver_say_loses_its_secrets(tmp_path: Path) -> None:
+    """In the record, so in every answer, and in every event."""
+    bad = service("Bad", restart=replace(QUICK, attempts=1))
+    broken = tmp_path / "broken;HF_TOKEN=hf_secret123"
+    broken.write_text("#!/no/such/interpreter\n")
+    broken.chmod(0o755)
+    spec = replace(graph(tmp_path, bad), interpreter=str(broken))
+    async with Engine(where(tmp_path)) as engine:
+        await engine.submit(submission(spec), actor="user:0")
+        await until_state(engine, "demo", "failed")
+        (found,) = await replicas(engine)
+        assert "HF_TOKEN=***" in found.message
+        told = (await engine.events(0, 1000)).items
+        assert any("HF_TOKEN=***" in event.message for event in told)
+        assert not [event for event in told if "hf_secret123" in str(event)]
+        await engine.stop(stop_graphs=True)

@@ -72,7 +72,9 @@ async def test_events_that_are_gone_are_answered_as_such(client: httpx.AsyncClie
 
 async def test_a_place_beyond_the_last_event_is_another_store_s(client: httpx.AsyncClient, daemon: Serving) -> None:
     last = daemon.engine.last_seq
+    assert (await client.get("/v1/events", params={"after": last})).json()["items"] == []
     for refused in (
+        await client.get("/v1/events", params={"after": last + 1}),
         await client.get("/v1/events/stream", params={"after": last + 1}),
         await client.get("/v1/events/stream", headers={"Last-Event-ID": str(last + 1000)}),
     ):
