@@ -128,16 +128,17 @@ class PrefixIndex:
 
     def store(self, worker: Worker, hashes: Sequence[int]) -> int:
         """Note that `worker` holds these blocks; returns how many of them are news."""
-        holding = self._holdings.get(worker) or self._join(worker)
-        alone, plus, holders = holding.mask, holding.plus, self._holders
-        note, known = holders.setdefault, plus.get
-        news, size = 0, len(holders)
+        holding = self._holdings.get(worker)
+        if holding is None:
+            holding = self._join(worker)
+        alone, holders = holding.mask, self._holders
+        note, size, news = holders.setdefault, len(holders), 0
         for key in hashes:
             before = note(key, alone)
             if before != alone:
-                after = known(before)
+                after = holding.plus.get(before)
                 if after is None:
-                    after = plus[before] = self._shared(before | alone)
+                    after = holding.plus[before] = self._shared(before | alone)
                 if after != before:
                     holders[key] = after
                     news += 1
