@@ -66,6 +66,7 @@ fuzz: setup  ## wrong input for every parser (FUZZ_SECONDS each), then requests 
 	PYTHONPATH=. $(BIN)/python -m tests.fuzz.api
 
 audit: setup  ## known vulnerabilities, licences and unused or undeclared dependencies of what is installed
+	$(UV) pip install --quiet --python $(BIN)/python -e '.[audit]'
 	$(BIN)/python -m tests.audit
 
 test: lint types contracts unit  ## format, lint, types, import contracts and the tests

@@ -87,12 +87,14 @@ def _run(where: Locations, options: argparse.Namespace) -> int:
 
     import uvloop
 
+    from dynamo.runtime.open_files import allow_many_files
     from dynamod.api.listening import ListenError
     from dynamod.api.tokens import TokenFileError
     from dynamod.core.errors import EngineError
     from dynamod.daemon import DaemonOptions, run_daemon, set_up_logging
 
     set_up_logging(options.log_level)
+    allow_many_files()
     daemon = DaemonOptions(
         where=where,
         listen=options.listen,

@@ -16,11 +16,10 @@ def check_open_files(limits: tuple[int, int] | None = None) -> Finding:
     """`limits`: soft and hard; those of this process unless given."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE) if limits is None else limits
     what = f"{_count(soft)} (at most {_count(hard)})"
-    if soft == resource.RLIM_INFINITY or soft >= ENOUGH_FILES:
+    if hard == resource.RLIM_INFINITY or hard >= ENOUGH_FILES:  # the daemon and its replicas take all they may
         return ok("open files", what)
-    can = hard == resource.RLIM_INFINITY or hard >= ENOUGH_FILES
-    remedy = f"ulimit -n {ENOUGH_FILES}" if can else "raise the hard limit (limits.conf, or LimitNOFILE= of the unit)"
-    return (fail if soft < TOO_FEW_FILES else warn)("open files", f"{what}: each connection takes one", remedy)
+    remedy = "raise the hard limit (limits.conf, or LimitNOFILE= of the unit)"
+    return (fail if hard < TOO_FEW_FILES else warn)("open files", f"{what}: each connection takes one", remedy)
 
 
 def _count(limit: int) -> str:

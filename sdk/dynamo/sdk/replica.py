@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from dynamo.runtime.open_files import allow_many_files
 from dynamo.sdk.config import ENV_SERVICE_CONFIG, ServiceConfig, Source
 from dynamo.sdk.errors import ExitCode, SdkError
 from dynamo.sdk.graph import Graph
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = arguments().parse_args(argv)
     configure_server_logging(options.service_name, options.worker_id)
+    allow_many_files()
     try:
         graph = Graph.load(options.target, working_dir=Path.cwd())
         graph.configure([Source(ENV_SERVICE_CONFIG, ServiceConfig.get_instance())])

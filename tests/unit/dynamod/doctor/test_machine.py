@@ -60,7 +60,8 @@ def test_the_usual_port() -> None:
     [
         ((65536, 65536), Verdict.OK, ""),
         ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), Verdict.OK, ""),
-        ((1024, 65536), Verdict.WARN, "ulimit"),
+        ((1024, 65536), Verdict.OK, ""),
+        ((1024, 4096), Verdict.WARN, "hard limit"),
         ((256, 256), Verdict.FAIL, "hard limit"),
     ],
 )
