@@ -24,6 +24,7 @@ from dynamo_tui.tui.settings import Settings
 from dynamo_tui.tui.store import GraphKey, Link, Topic
 from dynamo_tui.tui.time_travel import TimeTravel
 from dynamo_tui.tui.widgets.prompt import Prompt, Question
+from dynamo_tui.tui.widgets.tab_strip import TabStrip
 from dynamo_tui.tui.widgets.time_bar import TimeBar
 from dynamo_tui.tui.widgets.title_bar import TitleBar
 
@@ -82,6 +83,7 @@ class Dashboard(TimeTravel):
         Binding("x", "stop", "Stop/start the graph", show=False, id="app.stop"),
         Binding("D", "remove", "Remove the graph", show=False, id="app.remove"),
         Binding("R", "rollback", "Roll back", show=False, id="app.rollback"),
+        Binding("semicolon", "jump", "Jump to what has a letter", key_display=";", show=False, id="app.jump"),
         Binding("ctrl+t", "new_tab", "New tab", show=False, id="app.new-tab"),
         Binding("ctrl+w", "close", "Close pane or tab", show=False, id="app.close"),
         Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False, id="app.next-tab"),
@@ -115,6 +117,7 @@ class Dashboard(TimeTravel):
 
     def compose(self) -> ComposeResult:
         yield TitleBar()
+        yield TabStrip()
         yield TimeBar()
         yield Vertical(id="decks")
         yield Label(id="banner", markup=False)
@@ -211,6 +214,7 @@ class Dashboard(TimeTravel):
             for pane in self.deck.panes:
                 pane.show_time(session.now() if session.travel is not None else None)
         base.query_one(TitleBar).show(view.crumbs, notes, self.store, self.context.name)
+        self.show_tabs()
         banner = base.query_one("#banner", Label)
         lost = self.store.link is Link.LOST
         if lost:

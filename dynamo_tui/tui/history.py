@@ -9,6 +9,9 @@ from collections.abc import Iterable
 POINTS_KEPT = 1_800
 """Half an hour at one point a second."""
 
+STALE_S = 20.0
+"""Figures come once a second, retained ones every five or ten: one that is older says nothing of now."""
+
 Point = tuple[float, float | None]
 
 
@@ -33,9 +36,13 @@ class Track:
         older = [(t, v) for t, v in points if t < first]
         self.points = deque([*older, *self.points], maxlen=POINTS_KEPT)
 
-    @property
-    def last(self) -> float | None:
-        return self.points[-1][1] if self.points else None
+    def at(self, t: float) -> float | None:
+        """The value at `t`: that of the last point before, unless it has been missing for long by then."""
+        held = self.points
+        index = len(held) - 1
+        while index >= 0 and held[index][0] > t:
+            index -= 1
+        return held[index][1] if index >= 0 and held[index][0] >= t - STALE_S else None
 
     def between(self, start: float, end: float) -> list[Point]:
         held = list(self.points)

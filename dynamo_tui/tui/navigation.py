@@ -19,6 +19,7 @@ from dynamo_tui.tui.session import Session
 from dynamo_tui.tui.store import GraphKey
 from dynamo_tui.tui.widgets.deck import Deck
 from dynamo_tui.tui.widgets.pane import Pane
+from dynamo_tui.tui.widgets.tab_strip import TabStrip
 from dynamod.schema import Plan
 
 if TYPE_CHECKING:
@@ -120,11 +121,31 @@ class Navigation(Changes):
         await self.open_tab()
 
     def action_tab(self, by: int) -> None:
-        if len(self.decks) > 1:
+        self._show_tab((self._tab + by) % len(self.decks))
+
+    def _show_tab(self, index: int) -> None:
+        if index != self._tab:
             self.deck.hide()
-            self._tab = (self._tab + by) % len(self.decks)
+            self._tab = index
             self.deck.show()
             self.show_frame()
+
+    @on(TabStrip.Chosen)
+    def _tab_chosen(self, message: TabStrip.Chosen) -> None:
+        if message.index < len(self.decks):
+            self._show_tab(message.index)
+
+    def show_tabs(self) -> None:
+        names = [" › ".join(deck.pane.view.crumbs[-2:]) for deck in self.decks if deck.panes and deck.pane.stack]
+        self.screen_stack[0].query_one(TabStrip).show(names, self._tab)
+
+    def action_jump(self) -> None:
+        """Put letters over everything that can be selected, and go where they say."""
+        from dynamo_tui.tui.dialogs.jump import Jump
+        from dynamo_tui.tui.jumping import targets
+
+        found = targets(self.screen_stack[0].query_one(TabStrip), self.views)
+        self.push_screen(Jump(found), lambda target: target.go() if target is not None else None)
 
     async def action_split(self) -> None:
         await self.deck.add(GraphsView())

@@ -75,7 +75,7 @@ class MetricsView(View):
             [
                 Column("SERVICE", lambda m: ((m.service, Tone.STRONG),), limit=30),
                 Column("METRIC", self._label, width=14),
-                Column("NOW", lambda m: ((m.text(self._track(m).last), Tone.TEXT),), width=8, align="right"),
+                Column("NOW", lambda m: ((m.text(self._track(m).at(self.now())), Tone.TEXT),), width=8, align="right"),
                 Column("MIN", lambda m: self._extreme(m, min), width=8, align="right", rank=1),
                 Column("MAX", lambda m: self._extreme(m, max), width=8, align="right", rank=1),
                 Column("TREND", self._trend, width=TREND_WIDTH, grow=1),
@@ -181,11 +181,7 @@ class MetricsView(View):
         self.chart.show(curves, Range(start, end, 0.0, high), cursor=at)
 
     def _reading(self, metric: Metric, at: float | None) -> str:
-        track = self._track(metric)
-        if at is None:
-            return metric.text(track.last)
-        before = [v for t, v in track.points if t <= at]
-        return metric.text(before[-1] if before else None)
+        return metric.text(self._track(metric).at(self.now() if at is None else at))
 
     def _values(self, metric: Metric) -> list[float]:
         return [v for _, v in self._track(metric).between(*self._span()) if v is not None]

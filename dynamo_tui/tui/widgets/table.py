@@ -6,7 +6,7 @@ keystroke. Here a cell is made when its line is drawn, so that an update is a ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -41,7 +41,7 @@ class Column(Generic[R]):
     limit: int = 60
 
 
-class Table(ScrollView, Generic[R], can_focus=True):
+class Table(ScrollView, Generic[R], can_focus=True, inherit_bindings=False):
     DEFAULT_CSS = """
     Table { background: $background; scrollbar-size-vertical: 1; overflow-x: hidden; overflow-y: auto; }
     """
@@ -157,6 +157,13 @@ class Table(ScrollView, Generic[R], can_focus=True):
             self.post_message(self.Moved(self, self.row))
         body = Region(0, index, 1, 2)  # the header covers the first line of what is visible
         self.scroll_to_region(body, animate=False, force=True)
+
+    def shown_rows(self) -> Iterator[tuple[int, int]]:
+        """The line on screen, below the header, and the index of each row that is on it."""
+        first = int(self.scroll_offset.y)
+        for y in range(1, self.size.height):
+            if first + y - 1 < len(self._rows):
+                yield y, first + y - 1
 
     def move_to_key(self, key: str) -> bool:
         """Put the cursor on the row of that key; False where it is not shown."""
