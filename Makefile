@@ -16,7 +16,7 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
 .DEFAULT_GOAL := help
-.PHONY: pictures looks help setup fuzz audit chaos soak demo test test-kube test-wheel test-vllm format lint types contracts unit clean
+.PHONY: pictures looks help setup fuzz audit chaos soak demo test test-kube test-web test-wheel test-vllm format lint types contracts unit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -58,7 +58,7 @@ contracts: setup  ## who may import whom
 
 unit: setup  ## the tests alone
 	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not docker and not kube"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not docker and not kube and not web"
 
 fuzz: setup  ## wrong input for every parser (FUZZ_SECONDS each), then requests from the OpenAPI document for a real daemon
 	$(BIN)/python -m tests.fuzz.parsers --seconds $(FUZZ_SECONDS)
@@ -83,6 +83,11 @@ test-docker: setup  ## images and containers on a real Docker engine; says so wh
 
 test-kube: setup  ## graphs on a real cluster: KUBECONFIG, or the one that the tools of DYN_TEST_TOOLS start
 	$(BIN)/pytest -q -rs -m kube --timeout 1200 tests/kube
+
+test-web: setup  ## the dashboard in a headless Chromium; fetches Debian's where there is none and that can be done
+	@command -v chromium > /dev/null || test "$$(id -u)" != 0 || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } > /dev/null || true
+	$(BIN)/pytest -q -rs -m web --timeout 300 tests/e2e/test_web.py
 
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from dynamo_tui.cli.exits import CliError, exit_code, one_line
+from dynamo_tui.cli.exits import CliError, UserError, exit_code, one_line
 from dynamo_tui.client.contexts import Choice, Context, answers, choose
 from dynamo_tui.client.errors import ClientError, ContextError
 from dynamo_tui.tui.settings import load_settings, settings_file
@@ -46,6 +46,10 @@ def chosen(context: str | None, socket: str | None, url: str | None, token_file:
 @click.option("--read-only", is_flag=True, help="Look, and change nothing.")
 @click.option("--replay", metavar="FILE", help="Show a recording (dynamoctl record) instead of a daemon.")
 @click.option("--no-start", is_flag=True, help="Never start a daemon.")
+@click.option("--web", is_flag=True, help="Serve it to a browser, on the loopback interface, until Ctrl-C.")
+@click.option("--web-port", metavar="PORT", type=click.IntRange(1, 65535), default=8421, show_default=True)
+@click.option("--web-host", metavar="ADDRESS", default="127.0.0.1", show_default=True)
+@click.option("--web-allow-remote", is_flag=True, help="Let --web-host be an address that other machines reach.")
 def command(
     context: str | None,
     socket: str | None,
@@ -55,8 +59,18 @@ def command(
     read_only: bool,
     replay: str | None,
     no_start: bool,
+    web: bool,
+    web_port: int,
+    web_host: str,
+    web_allow_remote: bool,
 ) -> int:
     """The dashboard: graphs, replicas, logs and the KV router, live. `?` lists the keys."""
+    if web:
+        named = {"context": context, "socket": socket, "url": url, "token-file": token_file, "graph": graph}
+        named["replay"] = replay
+        arguments = [word for name, value in named.items() if value is not None for word in (f"--{name}", value)]
+        arguments += ["--read-only"] * read_only + ["--no-start"] * no_start
+        return _served(arguments, web_host, web_port, remote=web_allow_remote)
     if replay is not None:
         return _replayed(Path(replay), graph)
     choice = chosen(context, socket, url, token_file)
@@ -68,6 +82,16 @@ def command(
     app = Dashboard(choice.context, graph=graph, read_only=read_only, notice=notice, settings=settings)
     leave_with_terminal()
     return app.run() or 0
+
+
+def _served(arguments: Sequence[str], host: str, port: int, *, remote: bool) -> int:
+    """Serve to browsers what these arguments show."""
+    try:
+        from dynamo_tui.tui.web import Address, serve
+    except ModuleNotFoundError as error:
+        raise UserError(f"--web needs {error.name}", remedy="install it: pip install 'dynamod[web]'") from None
+    serve([sys.executable, "-m", "dynamo_tui.tui", *arguments], Address(host=host, port=port, remote=remote))
+    return 0
 
 
 def _replayed(path: Path, graph: str | None) -> int:

@@ -59,7 +59,12 @@ class StandIn:
     async def start(self, path: Path) -> None:
         self.closed = False
         config = uvicorn.Config(
-            self._app(), uds=str(path), log_config=None, lifespan="off", timeout_graceful_shutdown=1
+            self._app(),
+            uds=str(path),
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,  # as the daemon has it: longer than the client keeps a connection
         )
         self._server = uvicorn.Server(config)
         self._task = asyncio.create_task(self._server.serve())
