@@ -8,7 +8,7 @@ Lines may come as JSON: they are decoded when they are read, for most of them ne
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
@@ -32,6 +32,18 @@ def read_entry(held: Held) -> Entry:
     except msgspec.DecodeError:
         text = f"a line that cannot be read: {held.decode('utf-8', 'replace')}"
         return LogLine(t=0.0, replica="", service="", line=-1, level="error", text=text)
+
+
+def unseen(batch: Sequence[Held], seen: Collection[tuple[str, int]]) -> list[Held]:
+    """A batch without the lines that are held already."""
+    read = ((held, read_entry(held)) for held in batch)
+    return [held for held, entry in read if not (isinstance(entry, LogLine) and (entry.replica, entry.line) in seen)]
+
+
+def begins_after(batch: Sequence[Held], t: float) -> bool:
+    """Whether the first line of a batch was written after `t`."""
+    first = next((e for held in batch if isinstance(e := read_entry(held), LogLine)), None)
+    return first is not None and first.t > t
 
 
 class LineBuffer:

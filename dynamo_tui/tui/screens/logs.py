@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 from dynamo_tui.client import calls, streams
 from dynamo_tui.client.errors import ApiError, ClientError
 from dynamo_tui.tui import figures
-from dynamo_tui.tui.line_buffer import Entry, Held, LineBuffer, read_entry
+from dynamo_tui.tui.line_buffer import Entry, LineBuffer, begins_after, unseen
 from dynamo_tui.tui.screens.base import FEEDS, Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Topic
@@ -122,8 +122,8 @@ class LogsView(View):
             following = self.connection.client.follow_batches(streams.lines_as_sent(call))
             async with aclosing(following) as batches:
                 async for batch in batches:
-                    self.buffer.extend(_unseen(batch, seen) if seen else batch)
-                    if last and seen and _begins_after(batch, last.t + RESUMED_S):
+                    self.buffer.extend(unseen(batch, seen) if seen else batch)
+                    if last and seen and begins_after(batch, last.t + RESUMED_S):
                         seen.clear()
                     if not self._draw_due:
                         self._draw_due = True
@@ -389,17 +389,6 @@ class LogsView(View):
     def _write(self, path: str, entries: Sequence[Entry]) -> None:
         with Path(path).expanduser().open("w", encoding="utf-8") as stream:
             stream.writelines(self.log_view.plain_line(entry) + "\n" for entry in entries)
-
-
-def _unseen(batch: Sequence[Held], seen: Collection[tuple[str, int]]) -> list[Held]:
-    """A batch without the lines that are held already."""
-    read = ((held, read_entry(held)) for held in batch)
-    return [held for held, entry in read if not (isinstance(entry, LogLine) and (entry.replica, entry.line) in seen)]
-
-
-def _begins_after(batch: Sequence[Held], t: float) -> bool:
-    first = next((e for held in batch if isinstance(e := read_entry(held), LogLine)), None)
-    return first is not None and first.t > t
 
 
 def _is_error(entry: Entry) -> bool:

@@ -72,5 +72,5 @@ async def test_a_context_that_is_lost_keeps_its_picture_while_the_other_lives(
         lab.events.append(removed)
         await lab.start(socket_path.with_name("other"))
         await pilot.press("right_square_bracket")
-        await until(pilot, lambda: "● live  lab" in screen_text(pilot) and "agg_router" not in screen_text(pilot))
+        await until(pilot, lambda: "● live  lab" in screen_text(pilot) and "no graphs yet" in screen_text(pilot))
         assert app.store.events[-1].seq == 101
