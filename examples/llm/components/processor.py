@@ -1,5 +1,7 @@
 """The processor: chat template, tokenisation, and the choice of a worker. Tokens do not pass through it."""
 
+from weakref import WeakKeyDictionary
+
 from components.kv_router import Router
 from components.worker import Worker
 from dynamo.llm.models import Catalogue, LoadedModel
@@ -14,7 +16,8 @@ class Processor:
     router = depends(Router)  # where the graph links it; otherwise workers take requests in turn
 
     def __init__(self) -> None:
-        self.planners: dict[LoadedModel, LocalPlanner] = {}
+        # Weak: a model that was loaded anew, or that nobody serves any more, leaves with its tokenizer.
+        self.planners: WeakKeyDictionary[LoadedModel, LocalPlanner] = WeakKeyDictionary()
 
     @async_on_start
     async def start(self) -> None:

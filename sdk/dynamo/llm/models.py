@@ -12,7 +12,7 @@ import msgspec
 from dynamo.llm.chat_template import ChatTemplate
 from dynamo.llm.dispatch import Dispatcher, translate
 from dynamo.llm.engines.base import EngineOutput, ModelCard
-from dynamo.llm.errors import RequestError, UnknownModel
+from dynamo.llm.errors import NoWorkers, RequestError, UnknownModel
 from dynamo.llm.model_transfer import directory_of
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from dynamo.llm.pipeline import EmbedOutput, EmbedRequest, Planned, Planner
@@ -69,10 +69,12 @@ class Catalogue:
         Raises:
             UnknownModel: nobody serves it.
             ModelError: its files cannot be used.
-            NoWorkers: they are not here, and no worker gives them.
+            NoWorkers: its workers left a short while ago, or its files are not here, and no worker gives them.
         """
         card = self.set.card(name)
         if card is None:
+            if self.set.away(name):
+                raise NoWorkers(f"No worker of the model '{name}' is there at the moment; one may be starting.")
             raise UnknownModel(name, list(self.set.names()))
         task = self._loaded.get(card.name)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
@@ -87,11 +89,16 @@ class Catalogue:
         return await asyncio.to_thread(LoadedModel, card, directory)
 
 
+_SERVED_AS = ("namespace", "component", "endpoint", "context_length", "kinds", "loras", "extra")
+"""Fields of a card that decide what is asked of its workers. Paths may differ from host to host."""
+
+
 def _differs(loaded: asyncio.Task[LoadedModel], card: ModelCard) -> bool:
     if loaded.cancelled() or loaded.exception() is not None:
         return True
     known = loaded.result().card
-    return known.files != card.files if card.files else known.model_path != card.model_path
+    moved = known.files != card.files if card.files else known.model_path != card.model_path
+    return moved or any(getattr(known, field) != getattr(card, field) for field in _SERVED_AS)
 
 
 class DiscoveredModel:

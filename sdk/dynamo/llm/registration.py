@@ -96,6 +96,10 @@ async def publish_model(runtime: DistributedRuntime, card: ModelCard) -> Registr
     return await runtime.register(lambda instance: model_key(runtime.scope, card.name, instance), lambda _: value)
 
 
+REMEMBERED = 300.0
+"""Seconds that a model without workers counts as away: its workers may be restarting, and clients should come back."""
+
+
 class ModelSet:
     """The models in discovery, kept current. `on_change` is called with a model's name when its workers change."""
 
@@ -104,6 +108,7 @@ class ModelSet:
         self._on_change = on_change
         self._cards: dict[str, dict[int, ModelCard]] = {}
         self._since: dict[str, int] = {}
+        self._left: dict[str, float] = {}  # names whose last worker left, and when (monotonic)
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -137,6 +142,11 @@ class ModelSet:
             cards = next((c for c in self._cards.values() if any(name in card.loras for card in c.values())), None)
         return next(iter(cards.values())) if cards else None
 
+    def away(self, name: str) -> bool:
+        """Whether nobody serves that name now, but somebody did a short while ago."""
+        left = self._left.get(name)
+        return left is not None and self.card(name) is None and time.monotonic() - left < REMEMBERED
+
     async def wait_for(self, name: str | None = None, timeout: float = 30.0) -> bool:
         """Wait until that model (or any) is served; False when it took longer than `timeout` seconds."""
         try:
@@ -160,6 +170,8 @@ class ModelSet:
 
     def _replace(self, items: tuple[KeyValue, ...]) -> None:
         before, self._cards = self._cards, {}
+        for cards in before.values():
+            self._note_leaving(cards)
         for item in items:
             self._put(item.key, item.value)
         for name in before.keys() | self._cards.keys():
@@ -174,6 +186,7 @@ class ModelSet:
         if change.value is not None:
             self._put(change.key, change.value)
         elif name in self._cards:
+            self._note_leaving(self._cards[name])
             self._cards[name].pop(instance, None)
             if not self._cards[name]:
                 del self._cards[name]
@@ -191,6 +204,13 @@ class ModelSet:
             return
         self._since.setdefault(name, int(time.time()))
         self._cards.setdefault(name, {})[instance] = card
+
+    def _note_leaving(self, cards: dict[int, ModelCard]) -> None:
+        """One of these workers leaves, or may have left."""
+        now = time.monotonic()
+        self._left = {name: left for name, left in self._left.items() if now - left < REMEMBERED}
+        for card in cards.values():
+            self._left.update(dict.fromkeys((card.name, *card.loras), now))
 
     def _tell(self, name: str) -> None:
         self._changed.set()

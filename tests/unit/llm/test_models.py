@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dynamo.llm.engines.base import ModelCard
-from dynamo.llm.errors import ModelError, RequestError, UnknownModel
+from dynamo.llm.errors import ModelError, NoWorkers, RequestError, UnknownModel
 from dynamo.llm.models import Catalogue, DiscoveredModels
 from dynamo.llm.openai.requests import ChatRequest
 from dynamo.llm.planning import AnyWorker, LocalPlanner
@@ -41,7 +41,7 @@ async def test_a_registered_model_can_be_loaded_until_its_worker_leaves(tmp_path
         assert card.eos_token_ids == [1, 3]
         await worker.shutdown()
         await until(lambda: not catalogue.set.names())
-        with pytest.raises(UnknownModel):
+        with pytest.raises(NoWorkers):
             await catalogue.load("mine")
 
 
@@ -56,6 +56,39 @@ async def test_adapters_are_names_of_their_own(tmp_path: Path, model_path: Path)
         found = models.card("base-fr")
         assert found is not None
         assert found.name == "base"
+
+
+async def test_a_model_whose_last_worker_left_is_away_and_not_unknown(tmp_path: Path, model_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        runtime = await made.connect()
+        catalogue = Catalogue(runtime)
+        await catalogue.start()
+        registration = await publish_model(runtime, ModelCard(name="m", model_path=str(model_path), loras=["m-fr"]))
+        assert await catalogue.set.wait_for("m", 10)
+        await registration.remove()
+        await until(lambda: not catalogue.set.names())
+        for name in ("m", "m-fr"):
+            with pytest.raises(NoWorkers, match=f"No worker of the model '{name}' is there"):
+                await catalogue.load(name)
+        with pytest.raises(UnknownModel):
+            await catalogue.load("other")
+
+
+async def test_a_model_that_returns_with_another_adapter_is_read_anew(tmp_path: Path, model_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        runtime = await made.connect()
+        catalogue = Catalogue(runtime)
+        await catalogue.start()
+        old = await publish_model(await made.connect(), ModelCard(name="m", model_path=str(model_path)))
+        assert await catalogue.set.wait_for("m", 10)
+        first = await catalogue.load("m")
+        await publish_model(runtime, ModelCard(name="m", model_path=str(model_path), loras=["m-fr"]))
+        await old.remove()
+        await until(lambda: catalogue.set.card("m-fr") is not None)
+        async with asyncio.timeout(10):
+            while (loaded := await catalogue.load("m")) is first:
+                await asyncio.sleep(0.01)
+        assert loaded.card.loras == ["m-fr"]
 
 
 async def test_a_model_serves_its_kinds_alone(tmp_path: Path, model_path: Path) -> None:
