@@ -14,7 +14,7 @@ from dynamo.runtime.settings import from_environment
 from dynamo.runtime.transport.planes import open_plane
 from dynamod.api.listening import unix_listener
 from dynamod.api.rules import GuardRules
-from dynamod.engine import Engine, EngineOptions
+from dynamod.engine import Engine, EngineOptions, run_dirs
 from dynamod.observe.observers import Observers
 from dynamod.observe.streams import ReplicaStreams
 from dynamod.schema import DaemonInfo, Locations
@@ -52,7 +52,9 @@ async def serving(
     started = datetime.now(UTC)
     engine = Engine(where, options=options)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(engine)
+        await engine.start()
+        stack.callback(run_dirs.leave, where)  # the last thing: the face's socket has gone by then
+        stack.push_async_callback(engine.stop)
         discovery = engine.discovery
         stack.push_async_callback(discovery.close)
         plane = await open_plane(from_environment(options.environ), where.run_dir)

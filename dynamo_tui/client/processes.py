@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import subprocess
@@ -16,6 +15,7 @@ from dynamo_tui.client import calls
 from dynamo_tui.client.contexts import Context, answers, local_context
 from dynamo_tui.client.errors import DaemonProcessError, Unreachable
 from dynamo_tui.client.sync import Client
+from dynamod.schema.flocks import PROC_LOCKS, flock_holders
 from dynamod.schema.locations import default_state_dir, locations
 
 START_TIMEOUT_S = 60.0
@@ -116,13 +116,9 @@ def _ended(pid: int, timeout: float) -> bool:
 def _held(lock_file: Path) -> bool:
     """Somebody else was faster, and is starting: then there is one to wait for."""
     try:
-        with lock_file.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return bool(flock_holders(Path(PROC_LOCKS).read_text(), lock_file.stat().st_ino))
     except OSError:
         return False
-    return False
 
 
 def _last_line(log: Path, start: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -15,6 +14,7 @@ import msgspec
 from dynamo.sdk.spec import UNREADABLE
 from dynamod.doctor.findings import fail, ok, warn
 from dynamod.schema.doctor import Finding
+from dynamod.schema.flocks import PROC_LOCKS, flock_holders
 from dynamod.schema.locations import SUN_PATH_MAX, Locations
 from dynamod.schema.serve import ServeRegistration, registrations_dir
 
@@ -91,14 +91,10 @@ def check_stale_sockets(where: Locations) -> Finding:
 def lock_holder(lock_file: Path) -> str:
     """The pid of the daemon that holds the lock; empty where nobody does, or where nobody can be asked."""
     try:
-        with lock_file.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read(20).decode("ascii", "replace").strip() or "unknown"
+        held = flock_holders(Path(PROC_LOCKS).read_text(), lock_file.stat().st_ino)
+        return (lock_file.read_text(errors="replace").strip() or "unknown") if held else ""
     except OSError:
         return ""
-    return ""
 
 
 def ask(path: Path) -> Peer:

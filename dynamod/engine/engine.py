@@ -21,6 +21,7 @@ from dynamod.drivers.cgroups import open_cgroups
 from dynamod.drivers.docker import DockerDriver
 from dynamod.drivers.environment import Surroundings
 from dynamod.drivers.process import ProcessDriver
+from dynamod.engine import run_dirs
 from dynamod.engine.actor import GraphActor
 from dynamod.engine.clock import SteadyClock
 from dynamod.engine.core import Core, OnDemand
@@ -28,7 +29,7 @@ from dynamod.engine.delegated import DelegatedActor
 from dynamod.engine.explain import Explanations
 from dynamod.engine.feed import Feed
 from dynamod.engine.gpus import GpuLedger
-from dynamod.engine.housekeeping import keep_house, tidy_sockets
+from dynamod.engine.housekeeping import keep_house
 from dynamod.engine.memory import Memory
 from dynamod.engine.mirror import DiscoveryMirror
 from dynamod.engine.options import EngineOptions
@@ -95,7 +96,7 @@ class Engine(Planning, Queries, Explanations):
         if not self.options.ephemeral:  # what a `serve` starts ends with it, which containers would not
             self._core.drivers["docker"] = DockerDriver(self.where, self._ended)
             self._core.graph_drivers = OnDemand({"kubernetes": self._kubernetes})
-        tidy_sockets(self.where, self._core.memory.replicas)
+        run_dirs.tidy(self.where, self._core.memory.replicas)
         await self._tell(Action.DAEMON_STARTED)
         if self.options.allocate_gpus:
             self._tasks.start(self._core.gpus.run(self._wake_all), "GPU ledger")
@@ -132,6 +133,9 @@ class Engine(Planning, Queries, Explanations):
             await self._mirror.close()
         await core.discovery.stop()
         await core.store.close()
+        running = [replica.id for replica in core.memory.replicas.values() if replica.state.holds_process]
+        await asyncio.to_thread(run_dirs.tidy, self.where, running)
+        run_dirs.leave(self.where)
         self._core = None
         self._unlock()
 
@@ -257,6 +261,7 @@ class Engine(Planning, Queries, Explanations):
     def _prepare(self) -> None:
         for directory in (self.where.state_dir, self.where.run_dir, self.where.replicas_dir):
             _private_directory(directory)
+        run_dirs.claim(self.where)
         lock = os.open(self.where.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

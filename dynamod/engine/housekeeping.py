@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
 
 from dynamod.core.errors import EngineError
-from dynamod.drivers.environment import is_sockets_dir, sockets_dir
 from dynamod.drivers.process import REMOVED
+from dynamod.engine import run_dirs
 from dynamod.engine.core import Core
-from dynamod.schema.locations import Locations
 from dynamod.store import tables
 from dynamod.store.changes import Transaction
 
@@ -31,6 +30,7 @@ async def keep_house(core: Core) -> None:
         try:
             await tidy_events(core)
             await tidy_revisions(core)
+            await asyncio.to_thread(run_dirs.sweep)
             await asyncio.to_thread(
                 tidy_directories,
                 core.where.replicas_dir,
@@ -84,14 +84,6 @@ def tidy_directories(replicas_dir: Path, known: Set[str], gone_before: float) ->
             records = sorted(directory.glob(f"{kind}-*.json"), key=_run_number)
             for record in records[:-_RUNS_KEPT]:
                 record.unlink(missing_ok=True)
-
-
-def tidy_sockets(where: Locations, known: Iterable[str]) -> None:
-    """Delete the socket directories of replicas that are not `known`: an engine was killed before it could."""
-    kept = {sockets_dir(where, replica_id) for replica_id in known}
-    for directory in where.run_dir.iterdir():
-        if is_sockets_dir(directory) and directory not in kept:
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _last_written(directory: Path) -> float:

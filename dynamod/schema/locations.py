@@ -12,12 +12,20 @@ SUN_PATH_MAX = 100
 """Linux allows 107 bytes in a Unix socket's path; some room is left for suffixes."""
 
 
+_APART = Path("/tmp")  # noqa: S108 - what lies there is made 0700 and checked by its maker
+
+
 @dataclass(frozen=True)
 class Locations:
     """Everything under one state directory."""
 
     state_dir: Path
     run_dir: Path
+
+    @property
+    def run_dir_is_apart(self) -> bool:
+        """Whether sockets lie outside of the state directory, whose path is too long for them."""
+        return self.run_dir.parent != self.state_dir
 
     @property
     def api_socket(self) -> Path:
@@ -69,8 +77,17 @@ def locations(state_dir: Path) -> Locations:
     run_dir = state_dir / "run"
     if len(os.fsencode(run_dir)) > SUN_PATH_MAX - 24:
         short = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
-        run_dir = Path("/tmp") / f"dynamod-{os.getuid()}-{short}"  # noqa: S108 - made 0700 and checked by its maker
+        run_dir = _APART / f"{_prefix(os.getuid())}{short}"
     return Locations(state_dir=state_dir, run_dir=run_dir)
+
+
+def short_run_dirs(uid: int) -> list[Path]:
+    """The run directories that lie apart from their state directories, by the looks of their names."""
+    return sorted(_APART.glob(f"{_prefix(uid)}*"))
+
+
+def _prefix(uid: int) -> str:
+    return f"dynamod-{uid}-"
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
 import subprocess
 import sys
@@ -31,7 +30,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     with made.client() as client:
         client.send(calls.shutdown(stop_graphs=True))
     assert made.process.wait(DEADLINE_S) == 0
-    shutil.rmtree(made.where.run_dir)  # in /tmp, where the path of the test's directory is too long for a socket
+    assert not made.where.run_dir_is_apart or not made.where.run_dir.exists()
 
 
 def spec(secret: str) -> GraphSpec:
