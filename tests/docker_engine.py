@@ -6,9 +6,12 @@ The engine is the one of the environment. Where none answers, and where the tool
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,3 +59,62 @@ def base_image(engine: DockerClient) -> str:
             pytest.skip(f"there is no image {BASE_IMAGE}: name one with Python and pip in DYN_TEST_BASE_IMAGE")
         subprocess.run([make, BASE_IMAGE], check=True, capture_output=True, timeout=300)
     return BASE_IMAGE
+
+
+class OwnEngine:
+    """An engine that a test may fill up, kill and start again. Its data is in memory, and has `size` bytes."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self.directory = directory
+        self.address = f"unix://{directory}/docker.sock"
+        self.data = directory / "data"
+        self.data.mkdir(parents=True)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", self.data],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if mounted.returncode != 0:
+            pytest.skip(f"NO SMALL DISK can be made here: {mounted.stderr.strip()}")
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        tool = TOOLS / "docker" / "engine"
+        if not tool.is_file():
+            pytest.skip(f"NO SECOND DOCKER ENGINE: there is no {tool} to start one")
+        started = subprocess.run([tool, self.directory], capture_output=True, text=True, timeout=120, check=False)
+        if started.returncode != 0:
+            pytest.skip(f"NO SECOND DOCKER ENGINE can be started here: {started.stdout[-300:]}")
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the engine, and wait until it has gone."""
+        record = self.directory / "dockerd.pid"
+        if not record.exists():
+            return
+        pid = int(record.read_text())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            deadline = time.monotonic() + 30
+            while Path(f"/proc/{pid}/root").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        record.unlink(missing_ok=True)
+
+    def load(self, source: DockerClient, image: str) -> None:
+        """Copy an image of another engine."""
+        import docker
+
+        client = docker.DockerClient(self.address, timeout=120)
+        client.images.load(b"".join(source.images.get(image).save(named=True)))
+        client.close()
+
+    def close(self) -> None:
+        """End it and what it started, and give the memory back."""
+        self.kill(signal.SIGTERM)
+        for mount in sorted(_mounts_below(self.directory), reverse=True):
+            subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [mount for mount in mounts if mount.startswith(f"{directory}/")]

@@ -1,6 +1,6 @@
 """The public wire model: what the API takes, answers and streams. Pure data, no I/O."""
 
-from dynamod.schema.builds import Build, BuiltService, Package
+from dynamod.schema.builds import Build, BuiltImage, BuiltService, ContainerizeRequest, ImageStep, Package
 from dynamod.schema.daemon import API_VERSION, API_VERSION_HEADER, DaemonInfo, Problem
 from dynamod.schema.doctor import Finding, Verdict
 from dynamod.schema.events import Event
@@ -53,6 +53,9 @@ __all__ = [
     "API_VERSION_HEADER",
     "Action",
     "Build",
+    "BuiltImage",
+    "ContainerizeRequest",
+    "ImageStep",
     "BuildSettings",
     "BuiltService",
     "DaemonInfo",

@@ -44,6 +44,33 @@ class ContainerizeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     push: bool = False
 
 
+class ContainerizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the image of a build that the daemon keeps is to be. `ca` is the text of certificates (PEM) for the package
+    index, used while building only; the rest is as in `ContainerizeOptions`."""
+
+    image: str | None = None
+    base_image: str | None = None
+    gpu: bool | None = None
+    platform: str | None = None
+    ca: str | None = None
+    labels: dict[str, str] = {}
+    push: bool = False
+
+
+class ImageStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of what the Docker engine does."""
+
+    step: str
+
+
+class BuiltImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that was made. `size` in bytes, its base included."""
+
+    image: str
+    id: str
+    size: int
+
+
 class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="push"):
     """Push `image`; `source` is the local image where it has another name."""
 
