@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,9 +21,15 @@ from dynamo_tui.client import calls, streams
 from dynamo_tui.client.contexts import answers
 from dynamo_tui.client.errors import ClientError, NotFound
 from dynamo_tui.client.sync import Client
-from dynamod.schema.builds import Build, BuildOptions, ContainerizeOptions, PushOptions
+from dynamod.schema.builds import (
+    Build,
+    BuildOptions,
+    BuiltImage,
+    ContainerizeOptions,
+    ContainerizeRequest,
+    PushOptions,
+)
 from dynamod.schema.graphs import BuildSettings, GraphSubmit
-from dynamod.schema.locations import default_state_dir, locations
 from dynamod.schema.references import is_archive, may_be_tag
 from dynamod.schema.states import Action
 
@@ -41,13 +46,29 @@ def make(options: BuildOptions, tell: Callable[[str], None]) -> Build:
     return msgspec.convert(_run("dynamod.builds.make", options, tell)["built"], Build)
 
 
-def containerize(options: ContainerizeOptions, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Make an image in a process of its own: its `image` (name), `id` and `size`.
+def containerize(options: ContainerizeOptions, tell: Callable[[str], None]) -> BuiltImage:
+    """Make an image in a process of its own.
 
     Raises:
         UserError: it cannot be made; the message is the builder's own line.
     """
-    return _run("dynamod.builds.containerize", options, tell)
+    return msgspec.convert(_run("dynamod.builds.containerize", options, tell), BuiltImage)
+
+
+def containerize_there(
+    session: Session, build: str, request: ContainerizeRequest, tell: Callable[[str], None]
+) -> BuiltImage:
+    """Have the daemon make an image; leaving (Ctrl-C) ends the work.
+
+    Raises:
+        ApiError: it cannot be made; the message is the builder's own line.
+    """
+    with session.client.stream(streams.containerize(build, request)) as made:
+        for step in made:
+            if isinstance(step, BuiltImage):
+                return step
+            tell(step.step)
+    raise UserError("the daemon ended without an image")
 
 
 def push(options: PushOptions, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -73,31 +94,11 @@ def _run(module: str, options: msgspec.Struct, tell: Callable[[str], None]) -> d
                 if "step" in last:
                     tell(last["step"])
     if "error" in last:
-        raise UserError(last["error"])
+        where = f"{last['field']}: " if last.get("field") else ""
+        raise UserError(f"{where}{last['error']}", remedy=last.get("remedy") or "")
     if process.returncode != 0:
         raise UserError(f"{module} ended with exit code {process.returncode}")
     return last
-
-
-@contextmanager
-def archive_here(session: Session, reference: str) -> Iterator[tuple[str, Path]]:
-    """A build's archive on this machine, from the daemon where one answers, and the directory of builds here.
-
-    Without a daemon the reference itself is given back: the builds that are kept here are looked at.
-    """
-    home = locations(default_state_dir(os.environ)).builds_dir
-    if is_archive(reference) or not keeper_answers(session):
-        yield reference, home
-        return
-    build = session.client.send(calls.build(reference))
-    if Path(build.path).is_file():
-        yield build.path, home
-        return
-    with tempfile.TemporaryDirectory() as work:
-        path = Path(work) / f"{build.name}-{build.version}.tar.gz"
-        with path.open("wb") as out:
-            session.client.download(calls.build_archive(build.tag), out)
-        yield str(path), home
 
 
 def keeper_answers(session: Session) -> bool:

@@ -118,10 +118,13 @@ class AsyncClient:
     async def _batches(
         self, call: StreamCall[T], resumption: Resumption, on_connection: OnConnection | None
     ) -> AsyncGenerator[list[T], None]:
-        headers = request_headers(self.context.token, resumption.headers(), body=False, stream=True)
+        headers = request_headers(self.context.token, resumption.headers(), body=call.body is not None, stream=True)
+        request = self._http.stream(
+            call.method, call.target, headers=headers, content=call.body, timeout=self._stream_timeout
+        )
         parser = EventParser()
         try:
-            async with self._http.stream("GET", call.target, headers=headers, timeout=self._stream_timeout) as response:
+            async with request as response:
                 ok = response.is_success
                 check(response.status_code, response.headers, b"" if ok else await response.aread())
                 resumption.connected()

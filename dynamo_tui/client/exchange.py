@@ -50,12 +50,17 @@ class StreamCall(Generic[T]):
     """A stream of server-sent events. `types` maps an event's name to what its data is decoded into.
 
     `bytes` leaves it as it came. Events of other names are passed over, so that a newer daemon can add some; `problem`
-    is how a daemon ends a stream, and is raised.
+    is how a daemon ends a stream, and is raised. With a `body` it is a POST, whose work ends when the stream is left.
     """
 
     path: str
     types: Mapping[str, Any]
     query: Query = field(default_factory=dict)
+    body: bytes | None = None
+
+    @property
+    def method(self) -> str:
+        return "GET" if self.body is None else "POST"
 
     @property
     def target(self) -> str:

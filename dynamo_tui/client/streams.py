@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from dynamo_tui.client.calls import DEFAULT_PROJECT
 from dynamo_tui.client.exchange import Query, StreamCall, path_part
+from dynamod.schema.builds import BuiltImage, ContainerizeRequest, ImageStep
 from dynamod.schema.events import Event
 from dynamod.schema.observations import Gpu, KvDecision, KvSnapshot, LogGap, LogLine, ServiceRates
 
@@ -62,6 +65,13 @@ def kv(
     """A snapshot at most once a second while it changes, and every decision as it is made."""
     types = {"snapshot": KvSnapshot, "decision": KvDecision}
     return StreamCall(f"/v1/graphs/{path_part(graph)}/kv/stream", types, {"project": project, "window": window})
+
+
+def containerize(build: str, request: ContainerizeRequest) -> StreamCall[ImageStep | BuiltImage]:
+    """Make the image of a build that the daemon keeps: its steps, then the image. Leaving the stream ends the work."""
+    types = {"step": ImageStep, "image": BuiltImage}
+    path = f"/v1/builds/{path_part(build)}/containerize"
+    return StreamCall(path, types, body=msgspec.json.encode(request))
 
 
 def gpus() -> StreamCall[list[Gpu]]:

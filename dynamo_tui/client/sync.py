@@ -172,8 +172,9 @@ class Stream(Generic[T]):
         self._ready: list[ServerEvent] = []
         self._connection = client.connect(self._patience())
         try:
-            headers = request_headers(client.context.token, resumption.headers(), body=False, stream=True)
-            self._connection.request("GET", call.target, headers=headers)
+            with_body = call.body is not None
+            headers = request_headers(client.context.token, resumption.headers(), body=with_body, stream=True)
+            self._connection.request(call.method, call.target, body=call.body, headers=headers)
             self._response = self._connection.getresponse()
             ok = 200 <= self._response.status < 300
             body = b"" if ok else self._response.read(MAX_PROBLEM_BYTES)

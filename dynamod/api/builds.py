@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path as FilePath
 from typing import IO, Annotated
 
@@ -13,10 +14,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, Response
 
 from dynamod.api.backend import ActorDep, After, BackendDep, Limit
+from dynamod.api.errors import problem_of
 from dynamod.api.problems import ApiProblem
-from dynamod.api.wire import WireResponse, describes
-from dynamod.core.errors import DiskFull
-from dynamod.schema import Build, Page
+from dynamod.api.sse import EventStream, encode_event, encode_problem
+from dynamod.api.wire import WireResponse, describes, wire_body
+from dynamod.core.errors import DiskFull, EngineError
+from dynamod.schema import Build, BuiltImage, ContainerizeRequest, ImageStep, Page, Problem
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"])
 
@@ -82,6 +85,32 @@ async def download_build(backend: BackendDep, build: Reference) -> Response:
     if not await asyncio.to_thread(path.is_file):
         raise ApiProblem(404, "not-found", f"the archive of {found.tag} is gone", remedy="upload it again")
     return FileResponse(path, media_type=ARCHIVE, filename=f"{found.name}-{found.version}.tar.gz")
+
+
+@router.post("/{build}/containerize", summary="Make the container image of a build; what is done is streamed")
+@describes(
+    body=ContainerizeRequest,
+    body_optional=True,
+    stream={"step": ImageStep, "image": BuiltImage, "problem": Problem},
+    problems=(404, 415),
+)
+async def containerize_build(
+    backend: BackendDep,
+    actor: ActorDep,
+    build: Reference,
+    request: Annotated[ContainerizeRequest, wire_body(ContainerizeRequest, optional=True)],
+) -> Response:
+    found = await backend.engine.build(build)
+    return EventStream(_told(backend.engine.containerize(found, request, actor=actor)), backend.closing)
+
+
+async def _told(made: AsyncGenerator[ImageStep | BuiltImage, None]) -> AsyncIterator[bytes]:
+    try:
+        async with contextlib.aclosing(made) as steps:
+            async for step in steps:
+                yield encode_event(step, event="step" if isinstance(step, ImageStep) else "image")
+    except EngineError as error:
+        yield encode_problem(problem_of(error))
 
 
 async def _receive(chunks: AsyncIterator[bytes], target: FilePath) -> None:

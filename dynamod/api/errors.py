@@ -31,6 +31,8 @@ STATUS_OF_TYPE = {
     "bad-sources": 422,
     "bad-archive": 422,
     "lock-failed": 422,
+    "image-error": 422,
+    "no-docker-engine": 503,
 }
 """HTTP status by `EngineError.type`; what is not listed is the daemon's own failure, 500."""
 

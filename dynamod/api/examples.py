@@ -10,7 +10,9 @@ from dynamo.sdk.spec import DependencySpec, EndpointSpec, GraphSpec, HttpRoute, 
 from dynamod.schema import (
     Action,
     Build,
+    BuiltImage,
     BuiltService,
+    ContainerizeRequest,
     DaemonInfo,
     DrainRequest,
     Edge,
@@ -22,6 +24,7 @@ from dynamod.schema import (
     GraphState,
     GraphSubmit,
     HitRate,
+    ImageStep,
     KvCandidate,
     KvDecision,
     KvSnapshot,
@@ -227,6 +230,9 @@ def _build() -> Build:
 
 EXAMPLES: dict[Any, Callable[[], Any]] = {
     Build: _build,
+    BuiltImage: lambda: BuiltImage(image="hello-world:1.0", id=f"sha256:{_DIGEST}", size=148_897_792),
+    ContainerizeRequest: lambda: ContainerizeRequest(image="registry.example.com/team/hello:1.0", gpu=False),
+    ImageStep: lambda: ImageStep(step="Step 7/18 : COPY src /srv/graph"),
     DaemonInfo: lambda: DaemonInfo(
         version="0.1.0", pid=4242, started_at=_AT, state_dir="/home/me/.local/state/dynamod"
     ),

@@ -7,19 +7,14 @@ with exit code 2. Where no engine answers, the error says where the Dockerfile i
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-
-import msgspec
 
 from dynamod.builds.archive import DOCKERFILE
 from dynamod.builds.errors import BuildError
 from dynamod.builds.image import ImageOptions, build_image, checked_image, engine, push_image
 from dynamod.builds.layout import Layout
-from dynamod.builds.telling import tell
-from dynamod.core.errors import EngineError
 from dynamod.docker_engine import NoEngine
+from dynamod.program import run, tell
 from dynamod.schema.builds import ContainerizeOptions, PushOptions
 from dynamod.schema.references import is_archive
 
@@ -83,23 +78,9 @@ def _step(text: str) -> None:
     tell({"step": text})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) != 2 or given[0] != "--options":
-        sys.stderr.write("usage: python -m dynamod.builds.containerize --options FILE\n")
-        return 2
-    try:
-        options = msgspec.json.decode(Path(given[1]).read_bytes(), type=ContainerizeOptions | PushOptions)
-        tell(push(options) if isinstance(options, PushOptions) else containerize(options))
-    except (OSError, msgspec.DecodeError) as error:
-        tell({"error": str(error)})
-        return 2
-    except EngineError as error:
-        tell({"error": str(error), "field": error.field, "remedy": error.remedy})
-        return 2
-    return 0
+def _answer(options: ContainerizeOptions | PushOptions) -> dict[str, object]:
+    return push(options) if isinstance(options, PushOptions) else containerize(options)
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        sys.exit(main())
+    sys.exit(run("dynamod.builds.containerize", ContainerizeOptions | PushOptions, _answer))

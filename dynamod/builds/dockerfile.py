@@ -1,12 +1,14 @@
 """The Dockerfile of a build: multi-stage, non-root, from a base image that whoever builds it may choose.
 
-It asks nothing of its base but Python with pip and a shell. The text in the archive is for BuildKit: downloads
-are kept in a cache mount, and a CA bundle for networks that need one of their own comes as a secret. Docker's
-API without BuildKit knows no mounts: there the bundle stands in the build context, and never gets beyond the
-first stage.
+It asks nothing of its base but Python with pip and a shell. The text in the archive is for `docker build`: downloads
+are kept in a cache mount, and a CA bundle for networks that need one of their own comes as a secret. Through the
+engine's API there are no secrets, and with its classic builder no mounts at all: there the bundle stands in the build
+context, and never gets beyond the first stage.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from dynamo.sdk.spec import GraphSpec
 
@@ -41,33 +43,35 @@ ENV PATH=/opt/graph/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp{gpu_environment}
 USER {user}
 ENTRYPOINT ["python", "-m", "dynamo.sdk.replica", "{target}"]
 """
-_MOUNTS = """\
---mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=ca \\
-    """
+Mounts = Literal["cache and secret", "cache", "none"]
+
+_CACHE, _SECRET = "--mount=type=cache,target=/root/.cache/pip ", "--mount=type=secret,id=ca "
+_MOUNTS: dict[Mounts, str] = {"cache and secret": f"{_CACHE}{_SECRET}\\\n    ", "cache": _CACHE, "none": ""}
 
 
 def wants_gpu(spec: GraphSpec) -> bool:
     return any(service.resources.gpu for service in spec.services)
 
 
-def dockerfile(spec: GraphSpec, *, gpu: bool | None = None, mounts: bool = True) -> str:
+def dockerfile(spec: GraphSpec, *, gpu: bool | None = None, mounts: Mounts = "cache and secret") -> str:
     """The text for one graph. One image serves all of its services: which one is the replica's argument.
 
     Args:
         gpu: let NVIDIA's container runtime show devices in it; None: when a service asks for one.
-        mounts: for BuildKit; see above.
+        mounts: those that the builder has; see above.
     """
     python = spec.python_version or "3.11"
+    secret = mounts == "cache and secret"
     with_gpu = wants_gpu(spec) if gpu is None else gpu
     return _TEMPLATE.format(
         python=".".join(python.split(".")[:2]),
         name=spec.name,
         target=spec.target,
         user=USER,
-        copied="requirements.lock" if mounts else f"requirements.lock {CA_FILE}*",
-        mounts=_MOUNTS if mounts else "",
-        ca="/run/secrets/ca" if mounts else CA_FILE,
-        pip_cache="" if mounts else " PIP_NO_CACHE_DIR=1",
+        copied="requirements.lock" if secret else f"requirements.lock {CA_FILE}*",
+        mounts=_MOUNTS[mounts],
+        ca="/run/secrets/ca" if secret else CA_FILE,
+        pip_cache="" if mounts != "none" else " PIP_NO_CACHE_DIR=1",
         variant="gpu" if with_gpu else "cpu",
         gpu_environment=" NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility" if with_gpu else "",
     )

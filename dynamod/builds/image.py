@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from dynamod.builds import archive
+from dynamod.builds import archive, buildkit
 from dynamod.builds.archive import Archive
 from dynamod.builds.dockerfile import CA_FILE, dockerfile
 from dynamod.builds.errors import BuildError
@@ -104,23 +104,31 @@ def build_image(client: DockerClient, build: Archive, tree: Path, options: Image
     manifest = build.manifest
     arguments = {"BASE_IMAGE": options.base} if options.base is not None else {}
     labels = {**manifest.labels, **options.labels, LABEL_TAG: manifest.tag, LABEL_DIGEST: manifest.digest}
-    text = dockerfile(build.spec, gpu=options.gpu, mounts=False)
+    by_buildkit = buildkit.is_there(client)
+    text = dockerfile(build.spec, gpu=options.gpu, mounts="cache" if by_buildkit else "none")
+    name = checked_image(options.name)
+    if by_buildkit and options.base is not None:
+        _fetch(client, options.base, step)
     with tempfile.TemporaryFile() as context:
         _write_context(context, tree, text, options.ca)
         context.seek(0)
-        messages = client.api.build(
-            fileobj=context,
-            custom_context=True,
-            dockerfile="Dockerfile",
-            tag=checked_image(options.name),
-            buildargs=arguments,
-            labels=labels,
-            platform=options.platform,
-            rm=True,
-            forcerm=True,
-            decode=True,
-        )
-        _follow(messages, step)
+        if by_buildkit:
+            asked = {"t": name, "buildargs": arguments, "labels": labels, "platform": options.platform}
+            _follow(buildkit.messages(client, context, asked), step)
+        else:
+            messages = client.api.build(
+                fileobj=context,
+                custom_context=True,
+                dockerfile="Dockerfile",
+                tag=name,
+                buildargs=arguments,
+                labels=labels,
+                platform=options.platform,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            _follow(messages, step)
     made = client.images.get(options.name)
     return Image(options.name, str(made.id), int(made.attrs["Size"]))
 
@@ -137,6 +145,23 @@ def push_image(client: DockerClient, name: str, step: Step, *, source: str | Non
     else:
         client.images.get(name)
     _follow(client.api.push(repository, tag=tag, stream=True, decode=True), step)
+
+
+def _fetch(client: DockerClient, base: str, step: Step) -> None:
+    """With Docker's own logins, which the builder does not get to see."""
+    from docker.errors import DockerException, ImageNotFound
+
+    try:
+        client.images.get(base)
+    except ImageNotFound:
+        step(f"fetching {base}")
+        try:
+            client.images.pull(*_split(base))
+        except DockerException as error:
+            raise ImageError(
+                f"the base image {base} is not here and cannot be pulled: {first_line(error)}",
+                remedy="name one that is there with --base-image",
+            ) from None
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -177,7 +202,11 @@ def _follow(messages: Iterable[Mapping[str, Any]], step: Step) -> None:
     """Tell of all messages, to the end: the SDK closes its connection then."""
     printed: list[str] = []
     failure = ""
+    trace = buildkit.Trace(step)
     for message in messages:
+        if message.get("id") == buildkit.TRACE:
+            printed += trace.read(message["aux"])
+            continue
         if "error" in message:
             failure = " ".join([*printed[-5:], str(message["error"]).strip()])
         text = str(message.get("stream") or message.get("status") or "").strip()

@@ -24,8 +24,7 @@ from dynamod.builds.dockerfile import dockerfile
 from dynamod.builds.errors import BuildError
 from dynamod.builds.layout import Layout
 from dynamod.builds.manifest import Manifest, build_of, default_name, default_version, portable, services_of, split_tag
-from dynamod.builds.telling import tell
-from dynamod.core.errors import EngineError
+from dynamod.program import run, tell
 from dynamod.schema.builds import Build, BuildOptions
 
 INSPECT_TIMEOUT_S = 300.0
@@ -138,23 +137,8 @@ def _inspect(options: BuildOptions, root: Path) -> GraphSpec:
         raise BuildError(str(error), field="target") from None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) != 2 or given[0] != "--options":
-        sys.stderr.write("usage: python -m dynamod.builds.make --options FILE\n")
-        return 2
-    try:
-        options = msgspec.json.decode(Path(given[1]).read_bytes(), type=BuildOptions)
-        manifest, path = build(options, lambda text: tell({"step": text}))
-        made = _described(manifest, path)
-    except (OSError, msgspec.DecodeError) as error:
-        tell({"error": str(error)})
-        return 2
-    except EngineError as error:
-        tell({"error": str(error), "field": error.field, "remedy": error.remedy})
-        return 2
-    tell({"built": made})
-    return 0
+def _answer(options: BuildOptions) -> dict[str, Build]:
+    return {"built": _described(*build(options, lambda text: tell({"step": text})))}
 
 
 def _described(manifest: Manifest, path: Path) -> Build:
@@ -164,4 +148,4 @@ def _described(manifest: Manifest, path: Path) -> Build:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("dynamod.builds.make", BuildOptions, _answer))

@@ -41,7 +41,7 @@ class BuildStore:
     """`users(digest)` names the graphs that need a build; `publish` takes the events that were written."""
 
     def __init__(self, home: Path, store: Store, publish: OnWritten, users: Users, now: Callable[[], float]) -> None:
-        self._home = home
+        self.home = home
         self._store = store
         self._publish = publish
         self._users = users
@@ -53,7 +53,7 @@ class BuildStore:
     def layout(self) -> Layout:
         from dynamod.builds.layout import Layout
 
-        return Layout(self._home)
+        return Layout(self.home)
 
     async def all(self) -> list[Build]:
         """By name, the newest of each name first."""
@@ -110,7 +110,7 @@ class BuildStore:
 
     async def adopt(self) -> None:
         """Take note of archives that were built here while no daemon ran."""
-        if not self._home.is_dir():
+        if not self.home.is_dir():
             return
         known = {(r.digest, r.name, r.version) for r in await self._store.read(queries.builds)}
         for kept in await asyncio.to_thread(lambda: list(self.layout.kept())):
@@ -165,6 +165,10 @@ class BuildStore:
             if isinstance(error, OSError):
                 raise StoreError(f"build {record.tag} cannot be made ready: {detail}") from None
             raise
+
+    async def tell(self, action: Action, actor: str, build: Build, message: str) -> None:
+        """Record what was done with a build."""
+        await self._tell(action, actor, await self._find(build.tag), message)
 
     @contextmanager
     def pinned(self, digest: str) -> Iterator[None]:

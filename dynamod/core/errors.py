@@ -18,7 +18,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dynamod.schema.states import Reason
 
@@ -39,6 +40,13 @@ class EngineError(Exception):
         where = f"{self.field}: " if self.field else ""
         what = f"{where}{self.detail}"
         return f"{what}; {self.remedy}" if self.remedy else what
+
+
+def reported(told: Mapping[str, Any]) -> EngineError:
+    """The error that a program of ours has told (see `dynamod.program`), under the same type."""
+    error = EngineError(str(told["error"]), remedy=told.get("remedy"), field=told.get("field"))
+    error.type = told.get("type") or EngineError.type
+    return error
 
 
 class Invalid(EngineError):

@@ -18,8 +18,8 @@ from dynamod.core.errors import Conflict, GpuShortage, Invalid, PreconditionFail
 from dynamod.core.records import Doom, Goal, GraphRecord, ReplicaRecord, RevisionRecord
 from dynamod.core.revisions import submitted_digest
 from dynamod.drivers.base import NeedsBackend
-from dynamod.engine.builds import Builds
 from dynamod.engine.delegated import DelegatedActor, wanted_of
+from dynamod.engine.images import Images
 from dynamod.engine.submission import Submission, check, kept_scale, new_graph, revision_of
 from dynamod.engine.turn import Turn
 from dynamod.schema.graphs import (
@@ -35,7 +35,7 @@ from dynamod.schema.graphs import (
 from dynamod.schema.states import Action, GraphState, Reason, ReplicaState
 
 
-class Commands(Builds):
+class Commands(Images):
     async def submit(self, request: GraphSubmit, *, actor: str) -> tuple[Graph, bool]:
         """Create a graph, or a new revision of it; whether anything changed. The same submission twice changes nothing.
 

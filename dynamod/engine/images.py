@@ -38,12 +38,12 @@ class Images(Builds):
         name = request.image or build.tag
         builds = self._open_for_change().builds
         with builds.pinned(build.digest), tempfile.TemporaryDirectory() as work:
-            options = await asyncio.to_thread(_written, Path(work), build, request, str(builds.layout.root))
+            options = await asyncio.to_thread(_written, Path(work), build, request, str(builds.home))
             async with self._imaging.setdefault(name, asyncio.Lock()):
                 async for made in _run(options):
-                    yield made
-                    if isinstance(made, BuiltImage):
+                    if isinstance(made, BuiltImage):  # whoever gets it may leave at once
                         await builds.tell(Action.BUILD_FINISHED, actor, build, f"{build.tag}: image {made.image}")
+                    yield made
 
 
 def _written(work: Path, build: Build, request: ContainerizeRequest, home: str) -> Path:

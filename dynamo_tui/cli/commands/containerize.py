@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +12,9 @@ import click
 from dynamo_tui.cli import builds, quantities, targets
 from dynamo_tui.cli.output import print_json
 from dynamo_tui.cli.session import GlobalCommand, Session
-from dynamod.schema.builds import ContainerizeOptions, PushOptions
+from dynamod.schema.builds import BuiltImage, ContainerizeOptions, ContainerizeRequest, PushOptions
+from dynamod.schema.locations import default_state_dir, locations
+from dynamod.schema.references import is_archive
 
 
 class _ImageCommand(GlobalCommand):
@@ -43,7 +47,10 @@ _IMAGE_OPTIONS = (
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def command(session: Session, /, build: str, **chosen: Any) -> None:
-    """Make a container image of BUILD (a tag, or an archive's file) with this machine's Docker engine."""
+    """Make a container image of BUILD with the daemon's Docker engine.
+
+    BUILD is a tag; of an archive's file, and where no daemon runs, this machine's engine makes it.
+    """
     report(session, containerize(session, build, **chosen))
 
 
@@ -61,16 +68,18 @@ def push_command(session: Session, build: str, name: str | None) -> None:
         click.echo(f"Successfully pushed {pushed['image']}.")
 
 
-def containerize(session: Session, build: str, **chosen: Any) -> dict[str, Any]:
-    """Make the image; its name, id and size."""
-    with builds.archive_here(session, build) as (archive, home):
-        options = ContainerizeOptions(build=archive, builds_dir=str(home), **chosen)
-        return builds.containerize(options, builds.shown_step)
+def containerize(session: Session, build: str, *, ca: str | None = None, **chosen: Any) -> BuiltImage:
+    """Make the image: by the daemon that keeps the build, or here, of an archive or where no daemon runs."""
+    if not is_archive(build) and builds.keeper_answers(session):
+        text = None if ca is None else Path(ca).read_text(encoding="utf-8")
+        return builds.containerize_there(session, build, ContainerizeRequest(ca=text, **chosen), builds.shown_step)
+    home = locations(default_state_dir(os.environ)).builds_dir
+    options = ContainerizeOptions(build=build, builds_dir=str(home), ca=ca, **chosen)
+    return builds.containerize(options, builds.shown_step)
 
 
-def report(session: Session, image: dict[str, Any]) -> None:
+def report(session: Session, image: BuiltImage) -> None:
     if session.json:
         print_json(image)
     else:
-        size = quantities.memory(image["size"])
-        click.echo(f"Successfully made image {image['image']} ({image['id'][7:19]}, {size}).")
+        click.echo(f"Successfully made image {image.image} ({image.id[7:19]}, {quantities.memory(image.size)}).")

@@ -8,16 +8,15 @@ The file holds `DeployOptions` as JSON. On stdout come JSON objects, one a line:
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from dynamo.sdk.spec import GraphSpec
-from dynamod.core.errors import EngineError, Invalid
+from dynamod import program
+from dynamod.core.errors import Invalid
 from dynamod.drivers.kubernetes import deploying
 from dynamod.drivers.kubernetes.cluster import Cluster
 from dynamod.drivers.kubernetes.manifests import manifests, names_of
@@ -65,7 +64,7 @@ async def run(options: DeployOptions) -> Any:
         await deploying.print_logs(
             cluster,
             selector,
-            lambda replica, line: _tell({"line": line, "replica": replica}),
+            lambda replica, line: program.tell({"line": line, "replica": replica}),
             follow=options.follow,
             tail=options.tail,
         )
@@ -77,17 +76,17 @@ async def _apply(cluster: Cluster, options: DeployOptions, selector: dict[str, s
         raise Invalid("there is nothing to apply", field="spec")
     made = manifests(options.spec, options.kubernetes)
     for note in made.notes:
-        _tell({"note": str(note)})
+        program.tell({"note": str(note)})
     applied = await cluster.apply(made.objects, selector, force=options.force)
     for verb, paths in (("applied", applied.written), ("deleted", applied.pruned)):
         for path in paths:
-            _tell({"step": f"{verb} {path}"})
+            program.tell({"step": f"{verb} {path}"})
     if not applied.written and not applied.pruned:
-        _tell({"step": "nothing to change"})
+        program.tell({"step": "nothing to change"})
     if not options.wait:
         return {"written": len(applied.written)}
     return await deploying.settle(
-        cluster, selector, timeout=options.timeout, changed=lambda replica: _tell({"replica": replica})
+        cluster, selector, timeout=options.timeout, changed=lambda replica: program.tell({"replica": replica})
     )
 
 
@@ -99,30 +98,9 @@ def _names(options: DeployOptions) -> Names:
     return Names(options.kubernetes.project, options.kubernetes.graph, ())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) != 2 or given[0] != "--options":
-        sys.stderr.write("usage: python -m dynamod.drivers.kubernetes.deploy --options FILE\n")
-        return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        options = msgspec.json.decode(Path(given[1]).read_bytes(), type=DeployOptions)
-        _tell({"done": asyncio.run(run(options))})
-    except (OSError, msgspec.DecodeError) as error:
-        _tell({"error": str(error)})
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except EngineError as error:
-        _tell({"error": error.detail, "field": error.field, "remedy": error.remedy, "reason": error.reason})
-        return 2
-    return 0
-
-
-def _tell(message: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-    sys.stdout.buffer.flush()
+def _answer(options: DeployOptions) -> dict[str, Any]:
+    return {"done": asyncio.run(run(options))}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program.run("dynamod.drivers.kubernetes.deploy", DeployOptions, _answer))

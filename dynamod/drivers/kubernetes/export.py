@@ -7,14 +7,13 @@ The file holds `ExportOptions` as JSON. On stdout comes one JSON object: `{"file
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from dynamo.sdk.spec import GraphSpec, SpecError, checked
-from dynamod.core.errors import EngineError, Invalid
+from dynamod import program
+from dynamod.core.errors import Invalid
 from dynamod.drivers.kubernetes import dynamo_graph, helm, kustomize
 from dynamod.drivers.kubernetes.manifests import Manifests, manifests
 from dynamod.drivers.kubernetes.notes import Note
@@ -69,26 +68,5 @@ def _made(spec: GraphSpec, options: ExportOptions) -> Manifests:
     return manifests(spec, options.kubernetes)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) != 2 or given[0] != "--options":
-        sys.stderr.write("usage: python -m dynamod.drivers.kubernetes.export --options FILE\n")
-        return 2
-    try:
-        options = msgspec.json.decode(Path(given[1]).read_bytes(), type=ExportOptions)
-        _tell(export(options))
-    except (OSError, msgspec.DecodeError) as error:
-        _tell({"error": str(error), "field": None, "remedy": None})
-        return 2
-    except EngineError as error:
-        _tell({"error": error.detail, "field": error.field, "remedy": error.remedy})
-        return 2
-    return 0
-
-
-def _tell(message: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program.run("dynamod.drivers.kubernetes.export", ExportOptions, export))
