@@ -31,6 +31,7 @@ def logs(
     replica: str | None = None,
     tail: int | None = None,
     since: float | None = None,
+    until: float | None = None,
     regex: str | None = None,
     level: str | None = None,
     project: str = DEFAULT_PROJECT,
@@ -42,6 +43,7 @@ def logs(
         "replica": replica,
         "tail": tail,
         "since": since,
+        "until": until,
         "regex": regex,
         "level": level,
     }

@@ -209,6 +209,8 @@ class Dashboard(TimeTravel):
         if self.read_only and session.travel is None:
             notes.append("read-only")
         base = self.screen_stack[0]
+        if not base.query(TimeBar):
+            return  # the application is closing: its widgets go one by one
         base.query_one(TimeBar).show(session.travel, session.present() if session.in_past else None)
         if not self.is_settling:
             for pane in self.deck.panes:

@@ -46,6 +46,10 @@ def begins_after(batch: Sequence[Held], t: float) -> bool:
     return first is not None and first.t > t
 
 
+def is_error(entry: Entry) -> bool:
+    return isinstance(entry, LogLine) and entry.level.lower() in ("error", "critical", "fatal")
+
+
 class LineBuffer:
     def __init__(self, limit: int = LINES_HELD) -> None:
         self.limit = max(limit, CHUNK)

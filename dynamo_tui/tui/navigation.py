@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual import on
@@ -23,6 +23,7 @@ from dynamo_tui.tui.widgets.tab_strip import TabStrip
 from dynamod.schema import Plan
 
 if TYPE_CHECKING:
+    from dynamo_tui.tui.log_feed import LogPart
     from dynamo_tui.tui.submit_form import Form
 
 
@@ -186,9 +187,15 @@ class Navigation(Changes):
         self.go(GraphView(key))
 
     def open_logs(self, key: GraphKey, *, service: str | None = None, replica: str | None = None) -> None:
+        from dynamo_tui.tui.log_feed import LogPart
+
+        self.open_selected_logs([LogPart(key, service, replica)])
+
+    def open_selected_logs(self, parts: Sequence[LogPart]) -> None:
+        """The lines of several graphs, services and replicas together."""
         from dynamo_tui.tui.screens.logs import LogsView
 
-        self.go(LogsView(key, service=service, replica=replica))
+        self.go(LogsView(*parts))
 
     def open_kv(self, key: GraphKey) -> None:
         from dynamo_tui.tui.screens.kv import KvView

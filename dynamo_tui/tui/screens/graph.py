@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.drawing.braille import sparkline
 from dynamo_tui.tui.drawing.topology import Branch, tree
+from dynamo_tui.tui.log_feed import LogPart
 from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.graphs import reason_text
 from dynamo_tui.tui.screens.replica_cells import replica_columns
@@ -45,6 +46,7 @@ class GraphView(View):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "open_logs", "Logs", id="graph.logs"),
         Binding("v", "open_kv", "KV router", id="graph.kv"),
+        Binding("space", "mark", "Mark for logs", show=False, id="graph.mark"),
         Binding("tab", "other_table", "Services/replicas", id="graph.switch"),
         Binding("a", "all_services", "All replicas", show=False, id="graph.all"),
     ]
@@ -157,7 +159,15 @@ class GraphView(View):
     def action_other_table(self) -> None:
         self.screen.set_focus(self.services if self.replica_table.has_focus else self.replica_table)
 
+    def action_mark(self) -> None:
+        (self.replica_table if self.replica_table.has_focus else self.services).toggle_mark()
+
     def action_open_logs(self) -> None:
+        marked = [LogPart(self.key, row.status.name) for row in self.services.marked_rows if not row.branch.again]
+        marked += [LogPart(self.key, r.service, r.id) for r in self.replica_table.marked_rows]
+        if marked:
+            self.dashboard.open_selected_logs(marked)
+            return
         self.dashboard.open_logs(self.key, service=self.service, replica=self.replica_id)
 
     def action_open_kv(self) -> None:

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from dynamo_tui.tui.figures import MISSING, age
+from dynamo_tui.tui.log_feed import LogPart
 from dynamo_tui.tui.screens.base import View
 from dynamo_tui.tui.store import GraphKey, Link, Topic
 from dynamo_tui.tui.tones import Run, Tone, graph_mark
@@ -32,6 +33,7 @@ class GraphsView(View):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "open_logs", "Logs", id="graphs.logs"),
         Binding("v", "open_kv", "KV router", id="graphs.kv"),
+        Binding("space", "mark", "Mark for logs", show=False, id="graphs.mark"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -83,8 +85,13 @@ class GraphsView(View):
         if (key := self.graph_key) is not None:
             self.dashboard.open_graph(key)
 
+    def action_mark(self) -> None:
+        self.table.toggle_mark()
+
     def action_open_logs(self) -> None:
-        if (key := self.graph_key) is not None:
+        if marked := self.table.marked_rows:
+            self.dashboard.open_selected_logs([LogPart(key_of(graph)) for graph in marked])
+        elif (key := self.graph_key) is not None:
             self.dashboard.open_logs(key)
 
     def action_open_kv(self) -> None:

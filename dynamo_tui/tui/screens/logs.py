@@ -1,11 +1,11 @@
-"""Logs of a graph, a service or a replica, merged by time, followed across restarts."""
+"""Logs of a selection of graphs, services and replicas, merged by time, followed across restarts."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,10 +13,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from dynamo_tui.client import calls, streams
+from dynamo_tui.client import calls
 from dynamo_tui.client.errors import ApiError, ClientError
+from dynamo_tui.client.resume import Resumption
 from dynamo_tui.tui import figures
-from dynamo_tui.tui.line_buffer import Entry, LineBuffer, begins_after, unseen
+from dynamo_tui.tui.line_buffer import Entry, LineBuffer, is_error
+from dynamo_tui.tui.log_feed import LogFeed, LogPart, LogQuery, without_overlap
 from dynamo_tui.tui.screens.base import FEEDS, Feed, View
 from dynamo_tui.tui.screens.replica_cells import replica_name
 from dynamo_tui.tui.store import GraphKey, Topic
@@ -25,11 +27,7 @@ from dynamo_tui.tui.widgets.log_view import LogView
 from dynamo_tui.tui.widgets.paint import Lines
 from dynamod.schema import LogLine
 
-TAIL = 1_000
-OLDER = 1_000
 DRAW_EVERY_S = 0.2
-RESUMED_S = 1.0
-"""A log that has gone on for so long since the last line held does not bring that one again."""
 LEVELS = ("", "debug", "info", "warning", "error")
 
 
@@ -40,6 +38,8 @@ class LogsView(View):
         Binding("f,F", "follow", "Follow", id="logs.follow"),
         Binding("w", "wrap", "Wrap", id="logs.wrap"),
         Binding("e", "level", "Level", id="logs.level"),
+        Binding("i", "range", "Time range", id="logs.range"),
+        Binding("p", "only", "Only these replicas", show=False, id="logs.only"),
         Binding("ctrl+s", "find", "Find", key_display="^s", id="logs.find"),
         Binding("n", "match(1)", "Next match", show=False, id="logs.next"),
         Binding("N", "match(-1)", "Previous match", show=False, id="logs.previous"),
@@ -53,19 +53,16 @@ class LogsView(View):
         Binding("s", "save", "Save", id="logs.save"),
     ]
 
-    def __init__(self, key: GraphKey, *, service: str | None = None, replica: str | None = None) -> None:
+    def __init__(self, *parts: LogPart) -> None:
         super().__init__()
-        self.key = key
-        self._service = service
-        self._replica = replica
-        self.level = ""
-        self.regex = ""
+        self.parts = without_overlap(parts)
+        """What was selected; the feed may show some replicas of it alone."""
         self.problem = ""
         self.buffer = LineBuffer()
+        self.feed = LogFeed(self.parts, self.buffer)
         self._names: dict[str, str] = {}
         self._draw_due = False
         self._fetching = False
-        self._older_turn = asyncio.Lock()  # two at once would fetch the same lines
 
     def compose(self) -> ComposeResult:
         yield Lines(id="log-status")
@@ -77,24 +74,31 @@ class LogsView(View):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return (type(self), self.key, self._service, self._replica)
+        return (type(self), self.parts)
 
     @property
     def crumbs(self) -> Sequence[str]:
-        whose = self._names.get(self._replica, self._replica) if self._replica else self._service
-        return ("graphs", str(self.key), *((whose,) if whose else ()), "logs")
+        if len(self.parts) > 1:
+            return ("graphs", *self._graphs, f"{len(self.parts)} selected", "logs")
+        part = self.parts[0]
+        whose = self._names.get(part.replica, part.replica) if part.replica else part.service
+        return ("graphs", str(part.key), *((whose,) if whose else ()), "logs")
+
+    @property
+    def _graphs(self) -> list[str]:
+        return list(dict.fromkeys(str(part.key) for part in self.parts))
 
     @property
     def graph_key(self) -> GraphKey:
-        return self.key
+        return self.parts[0].key
 
     @property
     def service(self) -> str | None:
-        return self._service
+        return self.parts[0].service if len(self.parts) == 1 else None
 
     @property
     def replica_id(self) -> str | None:
-        return self._replica
+        return self.parts[0].replica if len(self.parts) == 1 else None
 
     def feeds(self) -> Sequence[Feed]:
         return (self._follow_lines,)
@@ -105,42 +109,22 @@ class LogsView(View):
     # -- lines ----------------------------------------------------------------------------------------------
 
     async def _follow_lines(self) -> None:
-        """The last lines, then every new one; after a pause, from the last line that is held."""
-        last = next((e for _, e in self.buffer.numbered(self.buffer.end - 1, -1) if isinstance(e, LogLine)), None)
-        seen = {(e.replica, e.line) for e in self._tail_at(last.t)} if last else set()
-        call = streams.logs(
-            self.key.name,
-            project=self.key.project,
-            service=self._service,
-            replica=self._replica,
-            tail=None if last else TAIL,
-            since=last.t if last else None,
-            regex=self.regex or None,
-            level=self.level or None,
-        )
-        try:
-            following = self.connection.client.follow_batches(streams.lines_as_sent(call))
-            async with aclosing(following) as batches:
-                async for batch in batches:
-                    self.buffer.extend(unseen(batch, seen) if seen else batch)
-                    if last and seen and begins_after(batch, last.t + RESUMED_S):
-                        seen.clear()
-                    if not self._draw_due:
-                        self._draw_due = True
-                        self.set_timer(DRAW_EVERY_S if self.buffer.received > 1 else 0.02, self._draw)
-        except ApiError as error:
-            self.problem = str(error)
-            self._show_status()
+        resumption = Resumption()
+        while True:
+            try:
+                await self.feed.follow(self.connection.client, self._lines_came)
+                return
+            except ApiError as error:
+                self.problem = str(error)
+                self._show_status()
+                return
+            except ClientError:  # the banner says that the daemon is away
+                await asyncio.sleep(resumption.next_delay())
 
-    def _tail_at(self, t: float) -> list[LogLine]:
-        """The lines held that were written at `t`: they come again when the feed resumes there."""
-        found = []
-        for _, entry in self.buffer.numbered(self.buffer.end - 1, -1):
-            if isinstance(entry, LogLine):
-                if entry.t < t:
-                    break
-                found.append(entry)
-        return found
+    def _lines_came(self) -> None:
+        if not self._draw_due:
+            self._draw_due = True
+            self.set_timer(DRAW_EVERY_S if self.buffer.received > 1 else 0.02, self._draw)
 
     def _draw(self) -> None:
         self._draw_due = False
@@ -148,8 +132,14 @@ class LogsView(View):
             self.log_view.lines_added()
             self._show_status()
 
+    def _ask_for(self, query: LogQuery) -> None:
+        """Ask for other lines, where they are others."""
+        if query != self.feed.query:
+            self.feed.query = query
+            self._restart()
+
     def _restart(self) -> None:
-        """Ask anew, with another filter."""
+        """Ask anew: other lines are wanted."""
         self.workers.cancel_group(self, FEEDS)
         self.buffer.clear()
         self.problem = ""
@@ -170,55 +160,30 @@ class LogsView(View):
 
     async def _older(self) -> bool:
         """Fetch the lines before the oldest that is held; False where there are none."""
-        async with self._older_turn:
-            try:
-                oldest = self._oldest
-                if oldest is None:
-                    return False
-                page = await self.connection.client.send(
-                    calls.logs(
-                        self.key.name,
-                        project=self.key.project,
-                        service=self._service,
-                        replica=self._replica,
-                        until=oldest.t,
-                        tail=OLDER,
-                        regex=self.regex or None,
-                        level=self.level or None,
-                    )
-                )
-                held = {(e.replica, e.line) for _, e in self._oldest_lines(oldest.t)}
-                older = [line for line in page.items if (line.replica, line.line) not in held]
-                self.buffer.prepend(older)
-                self.log_view.lines_added()
-                return bool(older)
-            except ClientError as error:
-                self.problem = str(error)
-                return False
-            finally:
-                self._fetching = False
-                self._show_status()
-
-    @property
-    def _oldest(self) -> LogLine | None:
-        return next((e for _, e in self.buffer.numbered(self.buffer.first) if isinstance(e, LogLine)), None)
-
-    def _oldest_lines(self, t: float) -> list[tuple[int, LogLine]]:
-        found: list[tuple[int, LogLine]] = []
-        for number, entry in self.buffer.numbered(self.buffer.first):
-            if isinstance(entry, LogLine):
-                if entry.t > t:
-                    break
-                found.append((number, entry))
+        try:
+            found = await self.feed.older(self.connection.client)
+        except ClientError as error:
+            self.problem = str(error)
+            return False
+        finally:
+            self._fetching = False
+        self.log_view.lines_added()
+        self._show_status()
         return found
 
     def _label(self, line: LogLine) -> str:
         name = self._names.get(line.replica)
         if name is None:
-            replica = self.store.replica(self.key, line.replica)
-            name = replica_name(replica) if replica else line.replica[-12:]
-            self._names[line.replica] = name
+            name = self._names[line.replica] = self._name_of(line.replica)
         return name
+
+    def _name_of(self, replica_id: str) -> str:
+        """The replica's short name, with its graph where there are several."""
+        for key in dict.fromkeys(part.key for part in self.parts):
+            if (replica := self.store.replica(key, replica_id)) is not None:
+                name = replica_name(replica)
+                return name if len(self._graphs) == 1 else f"{key}/{name}"
+        return replica_id[-12:]
 
     # -- status ---------------------------------------------------------------------------------------------
 
@@ -240,10 +205,15 @@ class LogsView(View):
             line.append((f"  {figures.count(self.buffer.received)} received", Tone.MUTED))
         if self.buffer.skipped:
             line.append((f"  {figures.count(self.buffer.skipped)} skipped", Tone.WARN))
-        if self.level:
-            line.append((f"  level ≥ {self.level}", Tone.INFO))
-        if self.regex:
-            line.append((f"  /{self.regex}", Tone.INFO))
+        query = self.feed.query
+        if query.level:
+            line.append((f"  level ≥ {query.level}", Tone.INFO))
+        if query.regex:
+            line.append((f"  /{query.regex}", Tone.INFO))
+        if query.range_text:
+            line.append((f"  {query.range_text}", Tone.INFO))
+        if self.feed.parts != self.parts:
+            line.append((f"  {len(self.feed.parts)} of the replicas", Tone.INFO))
         if view.marks:
             line.append((f"  {len(view.marks)} bookmarks", Tone.ACCENT))
         if view.wrap:
@@ -263,9 +233,7 @@ class LogsView(View):
         except re.error as error:
             self.notify(f"/{text}: {error}", severity="warning")
             return
-        if text != self.regex:
-            self.regex = text
-            self._restart()
+        self._ask_for(replace(self.feed.query, regex=text))
 
     def action_follow(self) -> None:
         self.log_view.follow(not self.log_view.following)
@@ -275,8 +243,51 @@ class LogsView(View):
         self.log_view.toggle_wrap()
 
     def action_level(self) -> None:
-        self.level = LEVELS[(LEVELS.index(self.level) + 1) % len(LEVELS)]
-        self._restart()
+        following = LEVELS[(LEVELS.index(self.feed.query.level) + 1) % len(LEVELS)]
+        self._ask_for(replace(self.feed.query, level=following))
+
+    def action_range(self) -> None:
+        self.dashboard.ask(
+            "lines since..until",
+            self._set_range,
+            value=self.feed.query.range_text,
+            hint="10m, 14:02, 14:02..14:10, ..14:10; nothing for all",
+        )
+
+    def _set_range(self, text: str) -> None:
+        try:
+            self._ask_for(self.feed.query.with_range(text, self.now()))
+        except ValueError as error:
+            self.notify(str(error), severity="warning")
+
+    def action_only(self) -> None:
+        names = sorted(self._replicas())
+        self.dashboard.ask(
+            "only replicas",
+            self._only,
+            hint="  ".join(names) or "no replica is known",
+            complete=lambda text: _complete_last_word(names, text),
+        )
+
+    def _replicas(self) -> dict[str, LogPart]:
+        """Every replica of what was selected, by name."""
+        return {
+            self._name_of(r.id): LogPart(part.key, r.service, r.id)
+            for part in self.parts
+            for r in self.store.replicas_of(part.key, part.service)
+            if part.replica in (None, r.id)
+        }
+
+    def _only(self, text: str) -> None:
+        """Narrow the selection to these replicas; to none of them: all of it again."""
+        known = self._replicas()
+        if unknown := [name for name in text.split() if name not in known]:
+            self.notify(f"there is no {unknown[0]} here; there are {', '.join(sorted(known))}", severity="warning")
+            return
+        parts = tuple(known[name] for name in dict.fromkeys(text.split())) or self.parts
+        if parts != self.feed.parts:
+            self.feed.parts = parts
+            self._restart()
 
     def action_times(self) -> None:
         self.log_view.toggle_time()
@@ -298,11 +309,14 @@ class LogsView(View):
     def action_first_error(self) -> None:
         view = self.log_view
         view.action_first()
-        if not view.seek(_is_error, 1, include_current=True):
+        if not view.seek(is_error, 1, include_current=True):
             self.notify("no error in the lines held")
 
     def action_error_since(self) -> None:
-        graph = self.store.graphs.get(self.key)
+        if len(self._graphs) > 1:
+            self.notify("revisions are of one graph, and these lines are of several", severity="warning")
+            return
+        graph = self.store.graphs.get(self.graph_key)
         self.dashboard.ask(
             "first error since revision",
             self._first_error_since,
@@ -316,33 +330,22 @@ class LogsView(View):
             self.notify(f"{text!r} is not a revision number", severity="warning")
             return
         number = int(text)
-        client = self.connection.client
+        client, key = self.connection.client, self.graph_key
         try:
-            revision = await client.send(calls.revision(self.key.name, number, project=self.key.project))
-            page = await client.send(
-                calls.logs(
-                    self.key.name,
-                    project=self.key.project,
-                    service=self._service,
-                    replica=self._replica,
-                    since=revision.created_at.timestamp(),
-                    regex=self.regex or None,
-                    level="error",
-                    limit=1,
-                )
-            )
+            revision = await client.send(calls.revision(key.name, number, project=key.project))
+            found = await self.feed.first_error(client, revision.created_at.timestamp())
         except ClientError as error:
             self.notify(str(error), severity="warning")
             return
-        if not page.items:
+        if found is None:
             self.notify(f"no error since revision {number}")
             return
-        await self._show_line(page.items[0])
+        await self._show_line(found)
 
     async def _show_line(self, wanted: LogLine) -> None:
         """Put the cursor on a line; what lies between it and the oldest line held is fetched first."""
         self.log_view.go_to(self.buffer.end - 1)  # stop following: what is fetched must not be dropped again
-        while self.is_shown and (oldest := self._oldest) is not None and oldest.t >= wanted.t:
+        while self.is_shown and (oldest := self.feed.oldest) is not None and oldest.t >= wanted.t:
             if len(self.buffer) >= self.buffer.limit or not await self._older():
                 break
         if not self.is_shown:
@@ -391,5 +394,7 @@ class LogsView(View):
             stream.writelines(self.log_view.plain_line(entry) + "\n" for entry in entries)
 
 
-def _is_error(entry: Entry) -> bool:
-    return isinstance(entry, LogLine) and entry.level.lower() in ("error", "critical", "fatal")
+def _complete_last_word(names: Sequence[str], text: str) -> list[str]:
+    before, _, word = text.rpartition(" ")
+    lead = f"{before} " if before else ""
+    return [f"{lead}{name}" for name in names if name.lower().startswith(word.lower())]

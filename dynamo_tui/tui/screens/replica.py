@@ -14,6 +14,7 @@ from textual.containers import Horizontal, VerticalScroll
 from dynamo_tui.client import calls
 from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui import figures
+from dynamo_tui.tui.log_feed import LogPart
 from dynamo_tui.tui.screens.base import Feed, View
 from dynamo_tui.tui.screens.logs import LogsView
 from dynamo_tui.tui.screens.replica_cells import gpu_text, replica_name, replica_reason
@@ -62,7 +63,7 @@ class ReplicaView(View):
             with VerticalScroll(id="facts-scroll"):
                 yield Lines(id="facts")
             yield Lines(id="measured")
-        logs = LogsView(self.key, replica=self.target)
+        logs = LogsView(LogPart(self.key, replica=self.target))
         logs.id = "own-logs"
         logs.border_title = "log"
         yield logs

@@ -91,6 +91,8 @@ class Table(ScrollView, Generic[R], can_focus=True, inherit_bindings=False):
         self.row_key = key
         self.empty = empty
         self.filter = ""
+        self.marked: set[str] = set()
+        """Keys of the rows that are marked; what is marked and gone stays marked."""
         self._all: Sequence[R] = ()
         self._rows: Sequence[R] = ()
         self._cursor = 0
@@ -113,6 +115,18 @@ class Table(ScrollView, Generic[R], can_focus=True, inherit_bindings=False):
     @property
     def total(self) -> int:
         return len(self._all)
+
+    @property
+    def marked_rows(self) -> list[R]:
+        """The marked rows, whether they pass the filter or not."""
+        return [row for row in self._all if self.row_key(row) in self.marked]
+
+    def toggle_mark(self) -> None:
+        """Mark the row under the cursor, or take its mark away, and go on to the next."""
+        if (row := self.row) is not None:
+            self.marked ^= {self.row_key(row)}
+            self.refresh()
+            self.move_to(self._cursor + 1)
 
     def set_rows(self, rows: Iterable[R]) -> None:
         """Show these rows, in this order; the cursor stays on its row."""
@@ -239,9 +253,11 @@ class Table(ScrollView, Generic[R], can_focus=True, inherit_bindings=False):
         base = palette.base
         if index == self._cursor:
             base += palette.cursor if self.has_focus else palette.cursor_idle
-        lead = "▌" if index == self._cursor and self.has_focus else " "
-        segments = [Segment(lead, base + palette[Tone.INFO])]
         row = self._rows[index]
+        lead = "▌" if index == self._cursor and self.has_focus else " "
+        if self.marked and self.row_key(row) in self.marked:
+            lead = "◆"
+        segments = [Segment(lead, base + palette[Tone.ACCENT if lead == "◆" else Tone.INFO])]
         for i, cells in self._columns(width - 1):
             column = self.columns[i]
             segments += fitted(column.cell(row), cells, palette, base, align=column.align)

@@ -167,9 +167,13 @@ class StandIn:
         found = world.past_metrics(self.replicas.get(query.get("replica", "")))[query["name"]]
         return [msgspec.structs.replace(s, points=[p for p in s.points if p[0] <= until]) for s in found]
 
-    def _kept(self, line: LogLine, query: Any) -> bool:
+    def _kept(self, line: LogLine, request: Request) -> bool:
+        query = request.query_params
+        owner = self.replicas.get(line.replica)
         return (
-            (not query.get("service") or line.service == query["service"])
+            (owner is None or owner.graph == request.path_params["graph"])
+            and line.t <= float(query.get("until", "inf"))
+            and (not query.get("service") or line.service == query["service"])
             and (not query.get("replica") or line.replica == query["replica"])
             and (not query.get("regex") or re.search(query["regex"], line.text) is not None)
             and (not query.get("level") or line.level == query["level"])
@@ -177,10 +181,9 @@ class StandIn:
 
     def _logs(self, request: Request) -> Response:
         query = request.query_params
-        until = float(query.get("until", "inf"))
         since = float(query.get("since", "-inf"))
-        kept = [line for line in self.lines if since <= line.t <= until and self._kept(line, query)]
-        if "since" in query:
+        kept = [line for line in self.lines if since <= line.t and self._kept(line, request)]
+        if "since" in query and "tail" not in query:
             return answer(Page(items=kept[: int(query.get("limit", 100))]))
         return answer(Page(items=kept[-int(query.get("tail", 100)) :]))
 
@@ -200,7 +203,7 @@ class StandIn:
     async def _log_stream(self, request: Request) -> AsyncIterator[tuple[str, Any, None]]:
         query = request.query_params
         since = float(query.get("since", "-inf"))
-        first = [line for line in self.lines if line.t >= since and self._kept(line, query)]
+        first = [line for line in self.lines if line.t >= since and self._kept(line, request)]
         for line in first[-int(query.get("tail", len(first) or 1)) :]:
             yield "line", line, None
         seen = len(self.lines)
@@ -208,13 +211,13 @@ class StandIn:
         while not self.closed:
             await self._waits(0.05 if self.lines_per_s else None)
             for line in self.lines[seen:]:
-                if self._kept(line, query):
+                if self._kept(line, request):
                     yield "line", line, None
             seen = len(self.lines)
             for _ in range(int(self.lines_per_s * 0.05)):
                 line = world.log_line(number, time.time())
                 number += 1
-                if self._kept(line, query):
+                if self._kept(line, request):
                     yield "line", line, None
 
     async def _rate_stream(self, request: Request) -> AsyncIterator[tuple[str, Any, None]]:
