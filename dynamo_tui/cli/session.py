@@ -187,8 +187,6 @@ def complete_graphs(ctx: click.Context, _: click.Parameter, word: str) -> list[s
 
 
 def _complete_contexts(word: str) -> list[str]:
-    from dynamo_tui.client.contexts import LOCAL, contexts_file, load_contexts, running_serves
+    from dynamo_tui.client.contexts import known_contexts
 
-    names = [LOCAL, *load_contexts(contexts_file(os.environ)).contexts]
-    names += [f"serve:{r.pid}" for r in running_serves(os.environ)]
-    return [n for n in names if n.startswith(word)]
+    return [n for n in known_contexts(os.environ) if n.startswith(word)]

@@ -118,6 +118,18 @@ def unknown_context(name: str, file: ContextFile) -> ContextError:
     return ContextError(f"there is no context {name!r}; there are {known}", remedy="add it: `dynamoctl config set`")
 
 
+def known_contexts(environ: Mapping[str, str]) -> list[str]:
+    """The names that `choose` takes: the local daemon, those of the file, and running `serve` commands.
+
+    A file that cannot be read has none here; whoever chooses one of it is told why.
+    """
+    try:
+        named = list(load_contexts(contexts_file(environ)).contexts)
+    except ContextError:
+        named = []
+    return [LOCAL, *sorted(named), *(f"{_SERVE}{r.pid}" for r in running_serves(environ))]
+
+
 def local_context(environ: Mapping[str, str]) -> Context:
     """This machine's daemon, whether it runs or not."""
     return Context(socket=str(locations(default_state_dir(environ)).api_socket))

@@ -76,6 +76,7 @@ class Dashboard(TimeTravel):
         Binding("7", "panel('events')", "Events", show=False, id="app.events"),
         Binding("8", "panel('builds')", "Builds", show=False, id="app.builds"),
         Binding("9", "panel('jobs')", "Jobs", show=False, id="app.jobs"),
+        Binding("C", "contexts", "Contexts", show=False, id="app.contexts"),
         Binding("S", "submit", "Submit a graph", show=False, id="app.submit"),
         Binding("s", "scale", "Scale", id="app.scale"),
         Binding("r", "restart", "Restart", id="app.restart"),

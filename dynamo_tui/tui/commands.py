@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from dynamo_tui.client.contexts import LOCAL, choose, contexts_file, load_contexts, running_serves
-from dynamo_tui.client.errors import ClientError
+from dynamo_tui.client.contexts import known_contexts
 from dynamo_tui.tui import figures
 from dynamo_tui.tui.operations import NotPossible
 from dynamo_tui.tui.store import GraphKey
@@ -125,20 +124,9 @@ def _theme(app: Dashboard, words: Words) -> None:
 
 def _context(app: Dashboard, words: Words) -> None:
     if not words:
-        raise UsageError("contexts: " + ", ".join(_contexts(app)))
-    try:
-        choice = choose(os.environ, words[0])
-    except ClientError as error:
-        raise UsageError(str(error)) from None
-    app.run_worker(app.switch_context(choice.context), group="contexts", exclusive=True)
-
-
-def _contexts(_: Dashboard) -> list[str]:
-    try:
-        named = list(load_contexts(contexts_file(os.environ)).contexts)
-    except ClientError:
-        named = []
-    return [LOCAL, *sorted(named), *(f"serve:{r.pid}" for r in running_serves(os.environ))]
+        app.action_contexts()
+        return
+    app.look_at(words[0])
 
 
 def _submit(app: Dashboard, words: Words) -> None:
@@ -241,7 +229,7 @@ _TABLE = [
     Command("past TIME", "show the past: 14:02[:30], or 10m for ten minutes ago", _past),
     Command("live", "show the present again", lambda app, _: app.action_leave_past()),
     Command("theme NAME", "change the colours", _theme, lambda app: sorted(app.available_themes)),
-    Command("context NAME", "show another daemon", _context, _contexts),
+    Command("context [NAME]", "look at another daemon in this tab", _context, lambda _: known_contexts(os.environ)),
     Command("help", "keys and commands", lambda app, _: app.action_keys()),
     Command("quit", "leave", lambda app, _: app.exit(0)),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from textual import on
 from textual.containers import Vertical
 from textual.worker import Worker
 
-from dynamo_tui.client.contexts import Context
+from dynamo_tui.client.contexts import Context, choose
+from dynamo_tui.client.errors import ClientError
 from dynamo_tui.tui.changes import Changes
 from dynamo_tui.tui.operations import Operation
 from dynamo_tui.tui.screens.base import Feed, View
@@ -74,6 +76,32 @@ class Navigation(Changes):
         deck.show()
         await self._close_unused()
         self.show_frame()
+
+    def action_contexts(self) -> None:
+        """Choose the daemon that this tab, or a new one, looks at."""
+        from dynamo_tui.tui.dialogs.contexts import Contexts, Switch, context_rows
+
+        def answered(switch: Switch | None) -> None:
+            if switch is not None:
+                self.look_at(switch.name, in_new_tab=switch.where == "tab")
+
+        self.push_screen(Contexts(context_rows(os.environ, self.sessions, self.session)), answered)
+
+    def look_at(self, name: str, *, in_new_tab: bool = False) -> None:
+        """Show the daemon of that context; that there is none is said."""
+        known = next((s.context for s in self.sessions if s.context.name == name), None)
+        try:
+            context = known or choose(os.environ, name).context
+        except ClientError as error:
+            self.notify(str(error), severity="warning")
+            return
+        self.run_worker(self._look_at(context, in_new_tab), group="contexts", exclusive=True)
+
+    async def _look_at(self, context: Context, in_new_tab: bool) -> None:
+        if in_new_tab:
+            await self.open_tab()
+        if context != self.session.context:
+            await self.switch_context(context)
 
     async def _close_unused(self) -> None:
         used = {deck.session for deck in self.decks}

@@ -12,7 +12,7 @@ from dynamo_tui.tui.store import Link, Store
 from dynamo_tui.tui.tones import Run, Tone
 from dynamo_tui.tui.widgets.paint import fitted, palette_of
 
-_LINKS: dict[Link, Run] = {
+LINKS: dict[Link, Run] = {
     Link.CONNECTING: ("◌ connecting", Tone.WARN),
     Link.LIVE: ("● live", Tone.OK),
     Link.LOST: ("✗ disconnected", Tone.BAD),
@@ -39,7 +39,7 @@ class TitleBar(Widget):
         right: list[Run] = []
         if store.info is not None and store.info.gpus_simulated:
             right.append(("simulated GPUs  ", Tone.WARN))
-        right += [_LINKS[store.link], (f"  {context} ", Tone.MUTED)]
+        right += [LINKS[store.link], (f"  {context} ", Tone.MUTED)]
         if (left, right) != (self._left, self._right):
             self._left, self._right = left, right
             self.refresh()

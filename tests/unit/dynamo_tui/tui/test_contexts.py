@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dynamo_tui.tui.dialogs.contexts import Contexts
 from dynamo_tui.tui.screens.graph import GraphView
 from dynamo_tui.tui.store import Link
 from dynamod.schema import Action, Event
@@ -74,3 +75,28 @@ async def test_a_context_that_is_lost_keeps_its_picture_while_the_other_lives(
         await pilot.press("right_square_bracket")
         await until(pilot, lambda: "● live  lab" in screen_text(pilot) and "no graphs yet" in screen_text(pilot))
         assert app.store.events[-1].seq == 101
+
+
+async def test_the_switcher_opens_a_context_here_or_in_a_new_tab(
+    daemon: StandIn, lab: StandIn, socket_path: Path
+) -> None:
+    async with dashboard(socket_path) as pilot:
+        app = pilot.app
+        await until(pilot, lambda: "hello_world" in screen_text(pilot))
+        await pilot.press("C")
+        await until(pilot, lambda: isinstance(app.screen, Contexts) and "this tab" in screen_text(pilot))
+        assert " lab " in screen_text(pilot)
+        await pilot.press("down", "t")
+        await until(pilot, lambda: "tab 2/2" in screen_text(pilot) and "● live  lab" in screen_text(pilot))
+        await pilot.press("C")
+        await until(pilot, lambda: isinstance(app.screen, Contexts))
+        assert screen_text(pilot).count("● live") == 3  # in the title, and one for each daemon
+        await pilot.press("home", "enter")
+        await until(pilot, lambda: "● live  local" in screen_text(pilot) and "hello_world" in screen_text(pilot))
+        await until(pilot, lambda: lab.open_streams == [])
+        await pilot.press("colon", *"context nowhere", "enter")
+        await until(pilot, lambda: "there is no context 'nowhere'" in screen_text(pilot))
+        await pilot.press("colon", *"context", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Contexts))
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, Contexts))
