@@ -120,7 +120,7 @@ class Changes(App[int]):
                 elif operation.call is not None:
                     await session.client.send(operation.call)
                 elif operation.job:
-                    self.start_job(Job(operation.job, session.context))
+                    self.start_job(Job(operation.job, session.context, now=session.present))
             except Conflict as error:
                 if error.problem.type.rpartition(":")[2] != STALE:
                     self._tell(operation, error)

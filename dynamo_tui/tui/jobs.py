@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ LINES_HELD = 2_000
 END_S = 10.0
 """How long a command may take to end once it is told to."""
 _LONGEST_LINE = 1 << 20
+_numbers = count(1)
 
 
 class JobState(StrEnum):
@@ -38,11 +40,13 @@ class JobState(StrEnum):
 class Job:
     """One command line. `lines` are the last of what it printed, on stdout and stderr together."""
 
-    def __init__(self, words: Sequence[str], context: Context) -> None:
+    def __init__(self, words: Sequence[str], context: Context, *, now: Callable[[], float] = time.time) -> None:
+        self.number = next(_numbers)
         self.words = tuple(words)
         self.context = context
         self.state = JobState.RUNNING
-        self.started_at = time.time()
+        self._now = now
+        self.started_at = now()
         self.ended_at: float | None = None
         self.lines: deque[str] = deque(maxlen=LINES_HELD)
         self.printed = 0
@@ -56,7 +60,7 @@ class Job:
     @property
     def took(self) -> float:
         """Seconds so far, or in all."""
-        return (self.ended_at or time.time()) - self.started_at
+        return (self.ended_at or self._now()) - self.started_at
 
     async def run(self, told: Callable[[], object]) -> None:
         """Run it to its end; `told` is called after each line and at the end. Cancelled, it ends the command."""
@@ -65,7 +69,7 @@ class Job:
                 await self._run(environ, told)
         except OSError as error:
             self._say(f"cannot run it: {error.strerror}")
-            self._end(JobState.FAILED)
+            self.end(JobState.FAILED)
         told()
 
     async def _run(self, environ: Mapping[str, str], told: Callable[[], object]) -> None:
@@ -92,10 +96,10 @@ class Job:
             code = await process.wait()
         except BaseException:
             await self._kill(process)
-            self._end(JobState.CANCELLED)
+            self.end(JobState.CANCELLED)
             raise
         ended = JobState.DONE if code == 0 else JobState.FAILED
-        self._end(JobState.CANCELLED if self._cancelled else ended)
+        self.end(JobState.CANCELLED if self._cancelled else ended)
 
     def _say(self, line: str) -> None:
         # Progress that is written over and over on one line: its last form counts.
@@ -104,9 +108,10 @@ class Job:
             self.lines.append(text)
             self.printed += 1
 
-    def _end(self, state: JobState) -> None:
+    def end(self, state: JobState) -> None:
+        """It is over, like this."""
         self.state = state
-        self.ended_at = time.time()
+        self.ended_at = self._now()
 
     def cancel(self) -> None:
         """Ask the command to end. What it has handed over to a daemon stays there."""

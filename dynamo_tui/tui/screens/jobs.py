@@ -46,7 +46,7 @@ class JobsView(View):
                 Column("DAEMON", lambda j: ((j.context.name, Tone.MUTED),), limit=16, rank=2),
                 Column("COMMAND", lambda j: ((j.command, Tone.STRONG),), width=30, grow=1),
             ],
-            lambda j: str(j.started_at),
+            lambda j: str(j.number),
             empty="nothing runs here: :build, :deploy or :containerize starts something",
             id="jobs",
         )
