@@ -162,7 +162,7 @@ class Commands(Images):
                 turn.put_revision(
                     replace(chosen, number=number, cause=f"rollback to revision {chosen.number}", created_at=turn.now)
                 )
-                turn.put_graph(replace(record, revision=number, scale={}))
+                turn.put_graph(_rolling(replace(record, revision=number, scale={})))
                 turn.note(Action.ROLLOUT_STARTED, Reason.ROLLED_BACK, f"back to revision {chosen.number}")
                 await turn.commit(core.store, core.feed)
         return self._changed(record)
@@ -214,10 +214,8 @@ class Commands(Images):
             graph = replace(graph, revision=number, scale=scale)
         if graph.goal is not Goal.RUN and not self._is_delegated(graph):
             graph = underway(graph, Reason.SUBMITTED)
-        elif (
-            graph.state is GraphState.FAILED
-        ):  # whoever waits for this revision must not take the last one's end for its
-            graph = replace(graph, state=GraphState.DEPLOYING, reason=Reason.SUBMITTED, message="")
+        else:
+            graph = _rolling(graph)
         turn.put_graph(replace(graph, goal=Goal.RUN, stop_timeout=None))
         turn.note(Action.GRAPH_UPDATED, Reason.SUBMITTED, f"revision {graph.revision}")
         if digest != now.digest:
@@ -352,3 +350,8 @@ class Commands(Images):
                 available=refused.available,
                 reasons=refused.reasons,
             )
+
+
+def _rolling(graph: GraphRecord) -> GraphRecord:
+    """From now on: whoever waits for the new revision must not take the state of the old one for its own."""
+    return replace(graph, state=GraphState.DEPLOYING, reason=Reason.ROLLING_UPDATE, message="")

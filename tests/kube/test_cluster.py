@@ -23,8 +23,8 @@ from dynamod.drivers.kubernetes.errors import AccessForbidden, FieldConflict
 from dynamod.drivers.kubernetes.manifests import manifests, names_of
 from dynamod.drivers.kubernetes.options import KubernetesOptions
 from dynamod.schema.states import GraphState, Reason, ReplicaState
-from tests.kube import image
-from tests.kube.conftest import kubectl
+from tests.examples_image import DOCKER
+from tests.kube_cluster import kubectl
 from tests.unit.dynamod.drivers.kubernetes.specs import example
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube")]
@@ -176,7 +176,7 @@ async def test_a_killed_container_comes_back(cluster: Cluster, options: Kubernet
     await apply(cluster, backend_alone(), options)
     first = (await settle(cluster, selector, timeout=READY_S, changed=silent)).replicas[0]
     assert first.container is not None
-    subprocess.run([image.DOCKER, "kill", first.container], check=True, capture_output=True, timeout=60)
+    subprocess.run([DOCKER, "kill", first.container], check=True, capture_output=True, timeout=60)
 
     found = await until(cluster, options, lambda f: f.state is GraphState.READY and f.replicas[0].restarts == 1)
     exit_info = found.replicas[0].last_exit
@@ -191,7 +191,7 @@ async def test_logs_are_followed_over_restarts(cluster: Cluster, options: Kubern
     following = asyncio.create_task(print_logs(cluster, selector, lambda _, line: lines.append(line), follow=True))
     try:
         first = (await settle(cluster, selector, timeout=READY_S, changed=silent)).replicas[0]
-        subprocess.run([image.DOCKER, "kill", first.container or ""], check=True, capture_output=True, timeout=60)
+        subprocess.run([DOCKER, "kill", first.container or ""], check=True, capture_output=True, timeout=60)
         async with asyncio.timeout(READY_S):
             while sum("Backend is up" in line for line in lines) < 2:
                 assert not following.done(), following

@@ -1,0 +1,186 @@
+"""What users rely on from a graph, wherever it runs: as processes, as containers, or on a cluster.
+
+`make test-docker` runs it on containers, `make test-kube` on a real cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from dynamo.sdk.spec import GraphSpec
+from dynamod.core.errors import NotFound
+from dynamod.engine import Engine
+from dynamod.schema import Graph, GraphState, Reason, Replica, ReplicaState, locations
+from dynamod.schema.graphs import RestartRequest, RollbackRequest, StopRequest
+from tests.conformance.graphs import NAME, Place, hello
+
+DEADLINE_S = 150.0
+WHO = "user:test"
+SERVICES = ("Backend", "Frontend", "Middle")
+
+pytestmark = [
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("ignore:unclosed <socket.*docker.sock:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <socket.*docker.sock:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
+
+class Running:
+    """An engine with a graph in it; `restarted` puts a new engine in the place of the old one."""
+
+    def __init__(self, base: Path, place: Place) -> None:
+        self.place = place
+        self._base = base
+        self.engine = Engine(locations(base))
+
+    async def submit(self, spec: GraphSpec) -> tuple[Graph, bool]:
+        return await self.engine.submit(self.place.submission(spec), actor=WHO)
+
+    async def restarted(self) -> None:
+        await self.engine.stop()
+        self.engine = Engine(locations(self._base))
+        await self.engine.start()
+
+    async def graph(self) -> Graph:
+        return await self.engine.graph("default", NAME)
+
+    async def replicas(self, service: str | None = None) -> list[Replica]:
+        found = (await self.engine.replicas("default", NAME, service)).items
+        return [r for r in found if r.state is not ReplicaState.STOPPING]
+
+    async def until(self, holds: Callable[[Graph, list[Replica]], bool]) -> list[Replica]:
+        """Wait until it holds; the replicas as they are then."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            graph, replicas = await self.graph(), await self.replicas()
+            if holds(graph, replicas):
+                return replicas
+            assert time.monotonic() < deadline, (graph, replicas)
+            await asyncio.sleep(0.1)
+
+    async def settled(self, revision: int = 1) -> list[Replica]:
+        return await self.until(lambda g, _: g.state is GraphState.READY and g.revision == revision)
+
+
+@pytest.fixture
+async def running(place: Place, tmp_path: Path) -> AsyncIterator[Running]:
+    made = Running(tmp_path, place)
+    await made.engine.start()
+    yield made
+    try:
+        await made.engine.remove("default", NAME, actor=WHO)
+        async with asyncio.timeout(DEADLINE_S):
+            while (await made.engine.graphs()).items:
+                await asyncio.sleep(0.1)
+    except NotFound:
+        pass
+    finally:
+        await made.engine.stop()
+    assert place.leftovers() == []
+
+
+async def answer(graph: Graph) -> str:
+    assert graph.address is not None
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.post(f"{graph.address}/generate", json={"text": "a"}, timeout=60)).text
+
+
+async def test_a_graph_answers_scales_and_is_told_the_same_twice(running: Running) -> None:
+    await running.submit(hello())
+    replicas = await running.settled()
+    assert sorted(r.service for r in replicas) == sorted(SERVICES)
+    assert all(r.index == 1 and r.revision == 1 for r in replicas)
+    assert await answer(await running.graph()) == "Frontend: Middle: Backend: a-mid-back"
+
+    _, changed = await running.submit(hello())
+    assert not changed
+
+    await running.engine.scale("default", NAME, "Backend", 2, actor=WHO)
+    replicas = await running.until(lambda g, rs: sum(r.state is ReplicaState.READY for r in rs) == 4)
+    assert sorted(r.index for r in replicas if r.service == "Backend") == [1, 2]
+    await running.engine.scale("default", NAME, "Backend", 1, actor=WHO)
+    await running.until(lambda g, rs: len(rs) == 3 and g.state is GraphState.READY)
+
+
+async def test_a_killed_replica_comes_back_and_says_how_it_ended(running: Running) -> None:
+    await running.submit(hello())
+    before = await running.settled()
+    victim = next(r for r in before if r.service == "Backend")
+    await running.place.kill(victim)
+    after = await running.until(
+        lambda g, rs: (
+            g.state is GraphState.READY and any(r.service == "Backend" and r.last_exit is not None for r in rs)
+        )
+    )
+    replica = next(r for r in after if r.service == "Backend")
+    assert replica.id == victim.id
+    assert replica.restarts == 1
+    assert replica.last_exit is not None
+    assert (replica.last_exit.signal, replica.last_exit.reason) == ("SIGKILL", Reason.KILLED_BY_SIGNAL)
+
+
+async def test_the_output_of_replicas_is_kept(running: Running) -> None:
+    await running.submit(hello())
+    replicas = await running.settled()
+    for replica in replicas:
+        deadline = time.monotonic() + DEADLINE_S
+        while not any(f"{replica.service} is up" in line for line in (await running.engine.why(replica.id)).log_tail):
+            assert time.monotonic() < deadline, await running.engine.why(replica.id)
+            await asyncio.sleep(0.1)
+
+
+async def test_a_restarted_engine_finds_the_same_replicas(running: Running) -> None:
+    await running.submit(hello())
+    before = {r.id: (r.container, r.pid) for r in await running.settled()}
+    await running.restarted()
+    after = await running.settled()
+    assert {r.id: (r.container, r.pid) for r in after} == before
+    assert await answer(await running.graph()) == "Frontend: Middle: Backend: a-mid-back"
+
+
+async def test_revisions_roll_out_and_back(running: Running) -> None:
+    await running.submit(hello())
+    await running.settled()
+    other = replace(hello(), config={"Middle": {"message": "other"}})
+    middle = replace(other.service("Middle"), config={"message": "other"})
+    other = replace(other, services=tuple(middle if s.name == "Middle" else s for s in other.services))
+    await running.submit(other)
+    await running.settled(2)
+    assert await answer(await running.graph()) == "Frontend: Middle: Backend: a-other-back"
+    await running.engine.rollback("default", NAME, RollbackRequest(), actor=WHO)
+    await running.settled(3)
+    assert await answer(await running.graph()) == "Frontend: Middle: Backend: a-mid-back"
+
+
+async def test_a_graph_stops_and_starts_again(running: Running) -> None:
+    await running.submit(hello())
+    await running.settled()
+    await running.engine.stop_graph("default", NAME, StopRequest(), actor=WHO)
+    await running.until(lambda g, _: g.state is GraphState.STOPPED)
+    await running.engine.start_graph("default", NAME, actor=WHO)
+    await running.settled()
+    assert await answer(await running.graph()) == "Frontend: Middle: Backend: a-mid-back"
+
+
+async def test_a_restart_that_is_asked_for_replaces_what_runs(running: Running) -> None:
+    await running.submit(hello())
+    before = {r.service: (r.id, r.container, r.pid) for r in await running.settled()}
+    await running.engine.restart("default", NAME, RestartRequest(service="Middle"), actor=WHO)
+    after = await running.until(
+        lambda g, rs: (
+            g.state is GraphState.READY
+            and len(rs) == 3
+            and all((r.id, r.container, r.pid) != before["Middle"] for r in rs if r.service == "Middle")
+        )
+    )
+    same = {r.service: (r.id, r.container, r.pid) for r in after if r.service != "Middle"}
+    assert same == {name: which for name, which in before.items() if name != "Middle"}
