@@ -82,6 +82,7 @@ test-docker: setup  ## images and containers on a real Docker engine; says so wh
 	$(BIN)/pytest -q -rs -m docker --timeout 600 tests/docker tests/conformance
 
 test-kube: setup  ## graphs on a real cluster: KUBECONFIG, or the one that the tools of DYN_TEST_TOOLS start
+	$(UV) pip install --quiet --python $(BIN)/python -e '.[helm]'
 	$(BIN)/pytest -q -rs -m kube --timeout 1200 tests/kube tests/conformance
 
 test-web: setup  ## the dashboard in a headless Chromium; fetches Debian's where there is none and that can be done

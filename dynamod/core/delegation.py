@@ -121,9 +121,10 @@ def summarise_delegated(
         return (GraphState.FAILED if trouble.needs_change else state), trouble.reason, trouble.words
     if graph.goal is not Goal.RUN:
         reason = Reason.STOP_REQUESTED if graph.goal is Goal.STOP else Reason.REMOVE_REQUESTED
-        if settled and not replicas:
+        busy = sum(r.state.holds_process for r in replicas)
+        if settled and not busy and graph.goal is Goal.STOP:
             return GraphState.STOPPED, reason, ""
-        return GraphState.STOPPING, reason, f"{len(replicas)} replicas are left"
+        return GraphState.STOPPING, reason, f"{busy} of {len(replicas)} replicas still run"
     if settled:
         return GraphState.READY, Reason.ALL_READY, ""
     ready = sum(r.state is ReplicaState.READY for r in live)

@@ -135,9 +135,10 @@ class DelegatedActor:
         return self._resync_at
 
     def _is_due(self) -> bool:
-        """Whether the backend has not been told yet, or does not have it as it was told."""
-        goal = self._graph().goal
-        return goal is Goal.REMOVE or self._mark() != self._brought or self._astray() or _now() >= self._resync_at
+        """Whether the backend has not been told yet, has refused, or does not have it as it was told."""
+        if self._refused is not None or self._graph().goal is Goal.REMOVE:
+            return True
+        return self._mark() != self._brought or self._astray() or _now() >= self._resync_at
 
     async def _bring(self) -> None:
         if _now() < self._not_before or not self._is_due():

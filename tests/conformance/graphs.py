@@ -39,7 +39,9 @@ def hello(**backend: Any) -> GraphSpec:
 
 
 class Place(Protocol):
-    """Where graphs are put."""
+    """Where graphs are put. `slow_to_clean`: a test need not wait until all that it left is gone."""
+
+    slow_to_clean: bool
 
     def submission(self, spec: GraphSpec) -> GraphSubmit: ...
 
@@ -53,6 +55,8 @@ class Place(Protocol):
 
 
 class Processes:
+    slow_to_clean = False
+
     def submission(self, spec: GraphSpec) -> GraphSubmit:
         return GraphSubmit(spec=replace(spec, interpreter=sys.executable, working_dir=str(HELLO)), name=NAME)
 
@@ -65,6 +69,8 @@ class Processes:
 
 
 class Containers:
+    slow_to_clean = False
+
     def __init__(self, image: str, state: Path) -> None:
         self._image = image
         self._state = state
@@ -83,6 +89,8 @@ class Containers:
 
 
 class Pods:
+    slow_to_clean = True  # a node takes most of a minute, and the namespace goes by itself
+
     def __init__(self, kubeconfig: Path, namespace: str, options: dict[str, Any]) -> None:
         self._kubeconfig = kubeconfig
         self._namespace = namespace

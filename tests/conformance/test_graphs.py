@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 from msgspec.structs import replace
 
-from dynamo.sdk.spec import GraphSpec
-from dynamod.core.errors import NotFound
-from dynamod.engine import Engine
-from dynamod.schema import Graph, GraphState, Reason, Replica, ReplicaState, locations
+from dynamod.schema import GraphState, Reason, ReplicaState, locations
 from dynamod.schema.graphs import RestartRequest, RollbackRequest, StopRequest
 from tests.conformance.graphs import NAME, Place, hello
+from tests.conformance.running import DEADLINE_S, WHO, Running, answer
 
-DEADLINE_S = 150.0
-WHO = "user:test"
 SERVICES = ("Backend", "Frontend", "Middle")
 
 pytestmark = [
@@ -34,64 +29,13 @@ pytestmark = [
 ]
 
 
-class Running:
-    """An engine with a graph in it; `restarted` puts a new engine in the place of the old one."""
-
-    def __init__(self, base: Path, place: Place) -> None:
-        self.place = place
-        self._base = base
-        self.engine = Engine(locations(base))
-
-    async def submit(self, spec: GraphSpec) -> tuple[Graph, bool]:
-        return await self.engine.submit(self.place.submission(spec), actor=WHO)
-
-    async def restarted(self) -> None:
-        await self.engine.stop()
-        self.engine = Engine(locations(self._base))
-        await self.engine.start()
-
-    async def graph(self) -> Graph:
-        return await self.engine.graph("default", NAME)
-
-    async def replicas(self, service: str | None = None) -> list[Replica]:
-        found = (await self.engine.replicas("default", NAME, service)).items
-        return [r for r in found if r.state is not ReplicaState.STOPPING]
-
-    async def until(self, holds: Callable[[Graph, list[Replica]], bool]) -> list[Replica]:
-        """Wait until it holds; the replicas as they are then."""
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
-            graph, replicas = await self.graph(), await self.replicas()
-            if holds(graph, replicas):
-                return replicas
-            assert time.monotonic() < deadline, (graph, replicas)
-            await asyncio.sleep(0.1)
-
-    async def settled(self, revision: int = 1) -> list[Replica]:
-        return await self.until(lambda g, _: g.state is GraphState.READY and g.revision == revision)
-
-
 @pytest.fixture
 async def running(place: Place, tmp_path: Path) -> AsyncIterator[Running]:
-    made = Running(tmp_path, place)
-    await made.engine.start()
-    yield made
-    try:
-        await made.engine.remove("default", NAME, actor=WHO)
-        async with asyncio.timeout(DEADLINE_S):
-            while (await made.engine.graphs()).items:
-                await asyncio.sleep(0.1)
-    except NotFound:
-        pass
-    finally:
-        await made.engine.stop()
-    assert place.leftovers() == []
-
-
-async def answer(graph: Graph) -> str:
-    assert graph.address is not None
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return (await client.post(f"{graph.address}/generate", json={"text": "a"}, timeout=60)).text
+    async with Running(tmp_path, place) as made:
+        yield made
+        if not place.slow_to_clean:
+            await made.removed()
+            assert place.leftovers() == []
 
 
 async def test_a_graph_answers_scales_and_is_told_the_same_twice(running: Running) -> None:
@@ -184,3 +128,13 @@ async def test_a_restart_that_is_asked_for_replaces_what_runs(running: Running) 
     )
     same = {r.service: (r.id, r.container, r.pid) for r in after if r.service != "Middle"}
     assert same == {name: which for name, which in before.items() if name != "Middle"}
+
+
+async def test_remove_leaves_nothing(place: Place, tmp_path: Path) -> None:
+    async with Running(tmp_path, place) as running:
+        await running.submit(hello())
+        replicas = await running.settled()
+        await running.removed()
+        assert place.leftovers() == []
+        for replica in replicas:
+            assert not locations(tmp_path).replica_dir(replica.id).exists()

@@ -174,7 +174,7 @@ async def _print_log(
 
 
 def service_of(workload: Object) -> ServiceOnCluster:
-    """How a Deployment or StatefulSet of a service fares."""
+    """How a Deployment or StatefulSet fares: of a service, or of a server of the graph's own."""
     about, wanted, status = workload["metadata"], workload["spec"], workload.get("status", {})
     desired = wanted.get("replicas", 1)
     seen = status.get("observedGeneration", 0) >= about.get("generation", 0)
@@ -183,7 +183,10 @@ def service_of(workload: Object) -> ServiceOnCluster:
     # An old replica that still drains is no obstacle; one that still serves is.
     old = status.get("replicas", 0) - updated
     return ServiceOnCluster(
-        name=about["labels"][SERVICE], desired=desired, ready=ready, settled=seen and ready >= desired and old <= 0
+        name=about["labels"].get(SERVICE) or about["name"],
+        desired=desired,
+        ready=ready,
+        settled=seen and ready >= desired and old <= 0,
     )
 
 

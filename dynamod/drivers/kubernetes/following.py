@@ -99,7 +99,7 @@ class Following:
         self._logs.follow({pod["metadata"]["name"]: started for pod in pods if (started := _started(pod)) is not None})
         found = [service_of(one) for one in workloads.values()]
         # Pods that have ended stay until they are collected; they are in nobody's way.
-        busy = [pod for pod in pods if not _is_over(pod)]
+        busy = [pod for pod in pods if verdict(pod).state is not ReplicaState.EXITED and not _is_over(pod)]
         return Picture(
             replicas=tuple(self._replicas(wanted, pods)),
             leaving=frozenset(pod["metadata"]["name"] for pod in pods if _is_leaving(pod)),
