@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -101,7 +102,7 @@ def etcd(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """One of its own, deleted with all that is in it."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-") + f"-{secrets.token_hex(3)}"
     kubectl(kubeconfig, "create", "namespace", name)
     yield name
     kubectl(kubeconfig, "delete", "namespace", name, "--wait=false")

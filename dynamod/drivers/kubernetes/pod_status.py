@@ -174,9 +174,9 @@ def _last_exit(container: Mapping[str, Any]) -> ExitInfo | None:
 
 
 def _container(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The replica's own container; others were injected by the cluster."""
+    """The replica's own container, others being injected by the cluster; or the only one of a server's pod."""
     found: list[dict[str, Any]] = status.get("containerStatuses", [])
-    return next((one for one in found if one.get("name") == "main"), {})
+    return next((one for one in found if one.get("name") == "main"), found[0] if len(found) == 1 else {})
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
