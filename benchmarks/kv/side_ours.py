@@ -18,10 +18,11 @@ from workload import (
 )
 
 from dynamo.llm.engines.base import BlocksStored, EngineLoad, StoredBlock
-from dynamo.llm.kv.hashing import BlockHasher, pack_tokens
+from dynamo.llm.kv.hashing import BlockHasher
 from dynamo.llm.kv.index import PrefixIndex
 from dynamo.llm.kv.mirror import BlockMirror, Held
 from dynamo.llm.kv.options import RouterOptions
+from dynamo.llm.kv.packing import pack_tokens
 from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.wire import decode_changes, encode_changes
 from dynamo.llm.kv.workers import Worker

@@ -5,7 +5,7 @@ import msgspec
 from components.worker import Worker
 from dynamo.llm.kv.options import InvalidOption, RouterOptions
 from dynamo.llm.planning import Reports
-from dynamo.llm.routing import RouteAnswer, RouteCall, RouterService
+from dynamo.llm.routing import RouteAnswer, RouteCall
 from dynamo.sdk import async_on_start, depends, endpoint, on_shutdown, server_context, service
 from dynamo.sdk.errors import ConfigError
 from dynamo.sdk.lib.config import ServiceConfig
@@ -27,6 +27,8 @@ class Router:
 
     @async_on_start
     async def start(self) -> None:
+        from dynamo.llm.kv.service import RouterService  # numpy, for this process alone
+
         own = server_context.component
         namespace, component = Worker.dynamo_address()
         workers = server_context.runtime.namespace(namespace).component(component)

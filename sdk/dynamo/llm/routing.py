@@ -1,7 +1,4 @@
-"""The KV router in a graph: fed by its workers, followed by people, asked by processors.
-
-`RouterService` is the router with everything around it, for the process that hosts it; `RouterPicker` asks one.
-"""
+"""Asking the KV router of a graph, which `kv.service` hosts: the call, its answer, and a `Picker` that makes it."""
 
 from __future__ import annotations
 
@@ -12,22 +9,12 @@ import msgspec
 
 from dynamo.llm.engines.base import EngineRequest
 from dynamo.llm.errors import Busy, NoWorkers, RequestError
-from dynamo.llm.kv.decision import Decision
-from dynamo.llm.kv.feed import KvFeed
-from dynamo.llm.kv.follower import WorkerFollower
-from dynamo.llm.kv.hashing import pack_tokens
-from dynamo.llm.kv.options import InvalidOption, RouteOverrides, RouterOptions
-from dynamo.llm.kv.replicas import ReplicaSync
-from dynamo.llm.kv.router import KvRouter
-from dynamo.llm.kv.router_metrics import HIT_RATE_SUBJECT, HitRateEvents, RouterMetrics
-from dynamo.llm.kv.scheduler import AllWorkersBusy, NoCandidates
+from dynamo.llm.kv.packing import pack_tokens
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.planning import Report, Reports, ReportSender
 
 if TYPE_CHECKING:
-    from dynamo.runtime import DistributedRuntime
     from dynamo.runtime.client import Client
-    from dynamo.runtime.component import Component
 
 RETRY_AFTER = 1.0
 
@@ -54,76 +41,6 @@ class RouteAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     overlap_blocks: int = 0
     invalid: str = ""
     busy: bool = False
-
-
-class RouterService:
-    """A `KvRouter` kept current by the workers of one component.
-
-    `own` is the component under which the router serves its feed and finds its fellow replicas.
-    """
-
-    def __init__(
-        self, runtime: DistributedRuntime, options: RouterOptions, *, workers: Component, own: Component
-    ) -> None:
-        self.router = KvRouter(options)
-        self.router.observers.append(RouterMetrics(runtime.metrics))
-        self._feed = KvFeed(self.router)
-        self._follower = WorkerFollower(self.router, workers)
-        self._sync = ReplicaSync(self.router, own)
-        self._runtime = runtime
-        self._own = own
-
-    async def start(self) -> None:
-        """Follow the workers, and serve. Raises `DiscoveryError`."""
-        publisher = await self._runtime.namespace(self._own.namespace).publisher(HIT_RATE_SUBJECT)
-        self.router.observers.append(HitRateEvents(publisher))
-        await self._follower.start()
-        await self._sync.start()
-        await self._feed.serve(self._own)
-
-    async def close(self) -> None:
-        await self._follower.close()
-        await self._sync.close()
-        self._feed.close()
-
-    def route(self, call: RouteCall) -> RouteAnswer:
-        """Choose a worker, and count the request as its load until it is reported done."""
-        try:
-            decision = decide(self.router, call)
-        except (InvalidOption, msgspec.ValidationError) as error:
-            return RouteAnswer(invalid=str(error))
-        except AllWorkersBusy:
-            return RouteAnswer(busy=True)
-        except NoCandidates:
-            return RouteAnswer()
-        worker = decision.worker
-        return RouteAnswer(instance_id=worker.instance, dp_rank=worker.dp_rank, overlap_blocks=decision.overlap_blocks)
-
-    def tell(self, reports: Reports) -> int:
-        """Take reports of routed requests; how many there were."""
-        for report in reports.reports:
-            if report.event == "first":
-                self.router.first_token(report.request_id, report.cached_tokens)
-            elif report.event == "progress":
-                self.router.progress(report.request_id, report.generated_tokens)
-            else:
-                self.router.finished(report.request_id)
-        return len(reports.reports)
-
-
-def decide(router: KvRouter, call: RouteCall) -> Decision:
-    """A committed decision. Raises what `KvRouter.find_best` raises, and ValidationError for unknown overrides."""
-    overrides = None if call.overrides is None else msgspec.convert(call.overrides, RouteOverrides)
-    decision = router.find_best(
-        call.tokens,
-        request_id=call.request_id,
-        lora=call.lora,
-        salt=call.salt,
-        overrides=overrides,
-        excluded=call.without,
-    )
-    router.routed(decision)
-    return decision
 
 
 class RouterPicker:

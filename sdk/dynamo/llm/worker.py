@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from dynamo.llm.engines.base import Engine, EngineOutput, EngineRequest, Progress
 from dynamo.llm.errors import RequestError
-from dynamo.llm.kv.events import KvEventPublisher, register_engine_metrics
 from dynamo.llm.pipeline import EmbedOutput, EmbedRequest
 from dynamo.llm.registration import publish_model
 from dynamo.runtime.errors import Overloaded
 
 if TYPE_CHECKING:
+    from dynamo.llm.kv.events import KvEventPublisher
     from dynamo.runtime import DistributedRuntime
     from dynamo.runtime.distributed import Registration
 
@@ -57,6 +57,9 @@ class WorkerService:
 
     async def start(self, progress: Progress) -> None:
         """Start the engine, then publish its card. Engine errors pass through."""
+        # Processes that only name this service as their dependency import no numpy with it.
+        from dynamo.llm.kv.events import KvEventPublisher, register_engine_metrics
+
         await self.engine.start(progress)
         self._events = KvEventPublisher(self.engine)  # before the first request, so before the first block
         self._problem = ""

@@ -14,8 +14,9 @@ from dynamo.llm.engines.mocker import Mocker
 from dynamo.llm.engines.mocker_core import MockerOptions
 from dynamo.llm.errors import NoWorkers, RequestError
 from dynamo.llm.kv.options import RouterOptions
+from dynamo.llm.kv.service import RouterService
 from dynamo.llm.planning import Reports
-from dynamo.llm.routing import RouteCall, RouterPicker, RouterService
+from dynamo.llm.routing import RouteCall, RouterPicker
 from dynamo.llm.worker import WorkerService
 from tests.unit.llm.test_dispatch import Cluster, cluster
 

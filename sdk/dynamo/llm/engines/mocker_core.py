@@ -21,7 +21,8 @@ import xxhash
 from dynamo.llm.engines.base import EngineLoad, FinishReason, KvEvent
 from dynamo.llm.engines.mocker_pool import Block, BlockPool
 from dynamo.llm.engines.mocker_timing import TimingModel
-from dynamo.llm.kv.hashing import MASK64, BlockHasher, chain, pack_tokens, root_hash
+from dynamo.llm.kv.hashing import MASK64, BlockHasher, chain, root_hash
+from dynamo.llm.kv.packing import pack_tokens
 
 _MULTIPLIER, _INCREMENT = 6364136223846793005, 1442695040888963407
 """Knuth's MMIX linear congruential generator: the source of simulated tokens."""

@@ -18,10 +18,8 @@ from math import inf
 
 from dynamo.llm.kv.hashing import Hashes
 from dynamo.llm.kv.index import Matches, PrefixIndex
+from dynamo.llm.kv.options import DEFAULT_TTL
 from dynamo.llm.kv.workers import Worker
-
-DEFAULT_TTL = 120.0
-"""Seconds; as long as NVIDIA Dynamo's approximate index keeps an entry."""
 
 
 class _Cache:

@@ -19,8 +19,6 @@ a request routed by a wrong estimate: engines look blocks up by hashes of their 
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import mul
@@ -29,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from dynamo.llm.errors import LlmError
+from dynamo.llm.kv.packing import array_of
 
 Hashes = npt.NDArray[np.uint64]
 """One-dimensional array of hashes, one a block."""
@@ -41,10 +39,6 @@ STEP = 0x9E3779B97F4A7C15
 """P: the multiplier between the positions of a sequence; also splitmix64's increment."""
 
 _U32 = np.dtype("<u4")
-
-
-class InvalidTokens(LlmError, ValueError):
-    """Token ids that are negative, too large or no integers."""
 
 
 def _splitmix64(count: int) -> list[int]:
@@ -79,28 +73,6 @@ class _Powers:
 
 _CONSTANT = _splitmix64(1)[0]
 _POWERS = _Powers(_CONSTANT)
-
-
-def _array(kind: str, token_ids: Sequence[int]) -> array[int]:
-    """The ids as `kind` of array. `fromlist` is the fastest way out of a list that Python has."""
-    out: array[int] = array(kind)
-    try:
-        out.fromlist(token_ids if isinstance(token_ids, list) else list(token_ids))
-    except (TypeError, OverflowError) as error:
-        raise InvalidTokens(f"token ids must be integers from 0 to 2^{8 * out.itemsize} - 1: {error}") from None
-    return out
-
-
-def pack_tokens(token_ids: Sequence[int]) -> bytes:
-    """Ids as little-endian unsigned 32-bit integers.
-
-    Raises:
-        InvalidTokens: an id is negative, too large or not an integer.
-    """
-    packed = _array("I", token_ids)
-    if sys.byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
 
 
 @lru_cache(maxsize=1024)
@@ -155,7 +127,7 @@ class BlockHasher:
             ids = np.ndarray((full, self.block_size), _U32, tokens).astype(np.uint64)
         else:
             full = len(tokens) // self.block_size
-            ids = np.ndarray((full, self.block_size), np.uint64, _array("Q", tokens))
+            ids = np.ndarray((full, self.block_size), np.uint64, array_of("Q", tokens))
         products: Hashes = ids @ self._keys
         return products
 

@@ -7,10 +7,12 @@ from typing import Literal, get_args
 import msgspec
 
 from dynamo.llm.errors import LlmError
-from dynamo.llm.kv.approx import DEFAULT_TTL
 
 Mode = Literal["kv", "approx-kv", "kv-load", "round-robin", "random", "least-loaded"]
 CostName = Literal["blocks", "usage"]
+DEFAULT_TTL = 120.0
+"""Seconds; as long as NVIDIA Dynamo's approximate index keeps an entry."""
+
 MODES: tuple[Mode, ...] = get_args(Mode)
 COSTS: tuple[CostName, ...] = get_args(CostName)
 

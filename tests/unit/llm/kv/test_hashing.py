@@ -10,11 +10,10 @@ from dynamo.llm.kv.hashing import (
     MASK64,
     STEP,
     BlockHasher,
-    InvalidTokens,
     chain,
-    pack_tokens,
     root_hash,
 )
+from dynamo.llm.kv.packing import InvalidTokens, pack_tokens
 
 
 def tokens(count: int, seed: int = 0) -> list[int]:
