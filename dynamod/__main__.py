@@ -91,9 +91,10 @@ def _run(where: Locations, options: argparse.Namespace) -> int:
     from dynamod.api.listening import ListenError
     from dynamod.api.tokens import TokenFileError
     from dynamod.core.errors import EngineError
-    from dynamod.daemon import DaemonOptions, run_daemon, set_up_logging
+    from dynamod.daemon import DaemonOptions, run_daemon
+    from dynamod.own_log import set_up_logging
 
-    set_up_logging(options.log_level)
+    set_up_logging(where.daemon_log, options.log_level)
     allow_many_files()
     daemon = DaemonOptions(
         where=where,

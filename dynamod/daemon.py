@@ -13,7 +13,6 @@ from pathlib import Path
 from dynamod.api.listening import tcp_listener
 from dynamod.api.rules import guard_rules
 from dynamod.api.tokens import load_tokens
-from dynamod.redaction import RedactingFormatter
 from dynamod.schema import Locations
 from dynamod.serving import options_of, serving
 
@@ -83,14 +82,3 @@ async def run_daemon(options: DaemonOptions) -> None:
     finally:
         for listener in listeners:
             listener.close()
-
-
-def set_up_logging(level: str = "INFO") -> None:
-    """Lines in UTC to stderr, secrets redacted: whoever starts the daemon detached gives it its log as stderr."""
-    handler = logging.StreamHandler()
-    formatter = RedactingFormatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("alembic", "httpx2"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)

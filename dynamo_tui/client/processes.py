@@ -123,6 +123,6 @@ def _held(lock_file: Path) -> bool:
 
 def _last_line(log: Path, start: int) -> str:
     with log.open("rb") as stream:
-        stream.seek(start)
+        stream.seek(start if start <= stream.seek(0, os.SEEK_END) else 0)  # it may have been put aside meanwhile
         lines = stream.read().decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else "no output"
