@@ -6,6 +6,7 @@ told to stop twice. Log lines of the graph go to stdout, what this program says 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.dry_run:
                 from dynamod.foreground.dry_run import describe
 
-                sys.stdout.write(describe(inspection.result()))
+                sys.stdout.write(describe(inspection.result(), os.environ))
                 return 0
 
             import uvloop

@@ -27,7 +27,6 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     host: str | None = None
     port: int | None = None
     service_name: str | None = None
-    depends: dict[str, str] = {}
     system_app_port: int | None = None
     enable_system_app: bool = False
     use_default_health_checks: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -18,6 +18,7 @@ from dynamo_tui.cli.waiting import settle
 from dynamo_tui.client import calls
 from dynamo_tui.client.errors import ClientError
 from dynamod.schema.graphs import Plan, PlanOperation
+from dynamod.schema.states import OperationKind
 
 OPERATIONS: tuple[Column[PlanOperation], ...] = (
     Column("WAVE", lambda o: o.wave),
@@ -75,6 +76,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.operations:
         yield ""
         yield from Table(OPERATIONS).lines(plan.operations)
+        yield from _gpu_lines(plan.operations)
     if plan.manifests:
         yield ""
         yield from plan.manifests.splitlines()
@@ -82,6 +84,18 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"note: {note}"
     yield ""
     yield f"carry it out: dynamoctl apply {plan.id}"
+
+
+def _gpu_lines(operations: Sequence[PlanOperation]) -> Iterator[str]:
+    """Which device each replica would get, and why it is that one and no other."""
+    for operation in operations:
+        if operation.kind is OperationKind.START and operation.gpus:
+            shares = (
+                f"GPU {g.index} ({g.uuid}){f', {g.share:g} of it' if g.share < 1 else ''}" for g in operation.gpus
+            )
+            yield ""
+            yield f"{operation.service} {operation.replica or f'#{operation.index}'}: {', '.join(shares)}"
+            yield from (f"  {reason}" for reason in operation.placement)
 
 
 def _value(value: Any) -> str:

@@ -18,13 +18,6 @@ from dynamod.schema.serve import ServeOptions
 @targets.spec_options
 @click.option("--dry-run", is_flag=True, help="Print the configuration, the graph and the GPU plan, and exit.")
 @click.option("--service-name", metavar="NAME", help="Run this service alone; another host runs the rest.")
-@click.option(
-    "--depends",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=targets.key_value,
-    help="Where a dependency is found that is not run here.",
-)
 @click.option("--enable-system-app", is_flag=True, help="Serve /healthz, /readyz and /metrics for every replica.")
 @click.option("--system-app-port", type=click.IntRange(0, 65535), help="The port of those.")
 @click.option("--use-default-health-checks", is_flag=True, help="Let those check nothing but that the process runs.")
@@ -44,7 +37,6 @@ def command(
     source: targets.Source,
     dry_run: bool,
     service_name: str | None,
-    depends: dict[str, str],
     enable_system_app: bool,
     system_app_port: int | None,
     use_default_health_checks: bool,
@@ -74,7 +66,6 @@ def command(
             host=source.host,
             port=source.port,
             service_name=service_name,
-            depends=depends,
             system_app_port=system_app_port,
             enable_system_app=enable_system_app,
             use_default_health_checks=use_default_health_checks,

@@ -149,6 +149,30 @@ def test_a_dry_run_prints_the_configuration_and_starts_nothing(serve: Callable[.
     assert not served.state.exists()
 
 
+def test_a_dry_run_shows_which_gpu_each_replica_would_get_and_why(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMOD_GPUS", "2xH100-80GB")
+    served = serve(
+        ServeOptions(
+            target="hello_world:Frontend",
+            overrides=(
+                *("--Middle.ServiceArgs.workers=2", "--Middle.ServiceArgs.resources.gpu=0.5"),
+                *("--Backend.ServiceArgs.workers=2", "--Backend.ServiceArgs.resources.gpu=1"),
+            ),
+            dry_run=True,
+        )
+    )
+    assert served.ended() == 0
+    plan = served.stdout.read_text().partition("GPU Plan:\n")[2].partition("\n\n")[0].splitlines()
+    assert plan[:3] == ["  Middle: 2 x 0.5 = 1", "  Backend: 2 x 1 = 2", "  in all: 3"]
+    assert "  Backend #1: GPU 0 (GPU-simulated-0000) (simulated)" in plan
+    assert "    GPU 0: taken" in plan
+    short = next(line for line in plan if line.startswith("  Middle #1: none: "))
+    assert "GPU 0: claimed by" in short
+    assert not served.state.exists()
+
+
 def test_a_wrong_target_is_one_line_and_exit_code_2(serve: Callable[..., Served]) -> None:
     served = serve(ServeOptions(target="hello_world:Nobody"))
     assert served.ended() == 2

@@ -5,7 +5,7 @@ from dynamod.schema import ServeOptions
 
 
 def test_options_survive_the_private_file() -> None:
-    options = ServeOptions(target="hello:Frontend", port=0, overrides=("--Worker.a=1",), depends={"middle": "Other"})
+    options = ServeOptions(target="hello:Frontend", port=0, overrides=("--Worker.a=1",))
     assert msgspec.json.decode(msgspec.json.encode(options), type=ServeOptions) == options
 
 
