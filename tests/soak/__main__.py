@@ -74,6 +74,7 @@ async def soak(directory: Path, report: Report, *, can_fill: bool, seconds: floa
         work = [chats.call(world, report.seed + n) for n in range(chats.CALLERS)]
         work += [chats.misbehave(world, report.seed + n) for n in range(3)]
         work += [operator.work(), operators.follow_events(world), operators.follow_logs(world), checks.watch(world)]
+        work.append(checks.feel_lateness(world))
         tasks = [asyncio.create_task(one) for one in work]
         try:
             await _storms(world, operator, chance, seconds, limit)

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Report:
-    """`findings` is what broke a promise; everything else is what happened."""
+    """`findings` is what broke a promise; everything else is what happened. `late_s`: see `checks.feel_lateness`."""
 
     setting: str
     seed: int
@@ -24,6 +24,7 @@ class Report:
     followed: Counter[str] = field(default_factory=Counter)
     misbehaved: Counter[str] = field(default_factory=Counter)
     recoveries_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
     usage: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
@@ -32,7 +33,6 @@ class Report:
         self.findings.append(f"{time.monotonic() - self.began:6.1f} s: {what}")
 
     def as_json(self) -> dict[str, Any]:
-        times = sorted(self.chat_seconds) or [0.0]
         return {
             "setting": self.setting,
             "seed": self.seed,
@@ -40,11 +40,12 @@ class Report:
             "faults": dict(sorted(self.faults.items())),
             "chats": dict(sorted(self.chats.items())),
             "errors_told": dict(self.told.most_common()),
-            "chat_s": {"p50": round(times[len(times) // 2], 3), "p99": round(times[int(len(times) * 0.99)], 3)},
+            "chat_s": _quantiles(self.chat_seconds),
             "operations": dict(sorted(self.operations.items())),
             "followed": dict(sorted(self.followed.items())),
             "misbehaved": dict(sorted(self.misbehaved.items())),
             "ready_again_s": [round(s, 1) for s in self.recoveries_s],
+            "soak_late_s": _quantiles(self.late_s),
             "usage": self.usage,
             "notes": self.notes,
             "findings": self.findings,
@@ -62,6 +63,12 @@ class Report:
             lines.append(f"{key:>14}  {value}")
         lines += _usage_lines(usage)
         return "\n".join(lines)
+
+
+def _quantiles(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds) or [0.0]
+    places = {"p50": len(ordered) // 2, "p99": int(len(ordered) * 0.99), "max": -1}
+    return {name: round(ordered[place], 3) for name, place in places.items()}
 
 
 def _usage_lines(usage: list[dict[str, Any]]) -> list[str]:

@@ -123,7 +123,8 @@ class KvHistory:
                     database.execute(f"DELETE FROM {_table(tier)} WHERE t < ?", (int(now) - tier.keep,))  # noqa: S608
             database.execute("COMMIT")
         except BaseException:
-            database.execute("ROLLBACK")
+            if database.in_transaction:  # a full disk has rolled it back already
+                database.execute("ROLLBACK")
             raise
 
     def _recent(

@@ -89,7 +89,8 @@ class MetricStore:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('written', ?)", (newest,))
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has rolled it back already
+                self._db.execute("ROLLBACK")
             self._ids.clear()
             raise
 

@@ -36,7 +36,7 @@ PING_INTERVAL = 2.0
 
 async def report(error: Exception) -> None:
     """What nats-py tells between calls: one line, where its default prints a traceback."""
-    logger.warning("NATS: %s", error or type(error).__name__)
+    logger.warning("NATS: %s", str(error) or type(error).__name__)
 
 
 async def connect(servers: str, *, timeout: float, on_disconnect: Disconnected | None = None) -> NatsClient:
