@@ -96,6 +96,9 @@ async def publish_model(runtime: DistributedRuntime, card: ModelCard) -> Registr
     return await runtime.register(lambda instance: model_key(runtime.scope, card.name, instance), lambda _: value)
 
 
+CONFIRM = 10.0
+"""Seconds that discovery has, after a restart, to hear of a worker again before it is taken for gone."""
+
 REMEMBERED = 300.0
 """Seconds that a model without workers counts as away: its workers may be restarting, and clients should come back."""
 
@@ -109,6 +112,7 @@ class ModelSet:
         self._cards: dict[str, dict[int, ModelCard]] = {}
         self._since: dict[str, int] = {}
         self._left: dict[str, float] = {}  # names whose last worker left, and when (monotonic)
+        self._unconfirmed: dict[tuple[str, int], asyncio.TimerHandle] = {}
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -124,6 +128,8 @@ class ModelSet:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        for timer in self._unconfirmed.values():
+            timer.cancel()
 
     def names(self) -> dict[str, int]:
         """Served names, LoRA adapters included, and since when (seconds since the epoch)."""
@@ -169,28 +175,42 @@ class ModelSet:
             await watch.close()
 
     def _replace(self, items: tuple[KeyValue, ...]) -> None:
-        before, self._cards = self._cards, {}
-        for cards in before.values():
-            self._note_leaving(cards)
+        """Start over with what discovery knows. Workers that it knows no more are kept for a moment: after it lost its
+        memory (a restart) most of them are about to register again."""
+        before = {name: dict(cards) for name, cards in self._cards.items()}
         for item in items:
             self._put(item.key, item.value)
-        for name in before.keys() | self._cards.keys():
-            if before.get(name) != self._cards.get(name):
+        present = {parse_model_key(self._runtime.scope, item.key) for item in items}
+        loop = asyncio.get_running_loop()
+        for worker in ((name, instance) for name, cards in before.items() for instance in cards):
+            if worker not in present and worker not in self._unconfirmed:
+                self._unconfirmed[worker] = loop.call_later(CONFIRM, self._drop, *worker)
+        for name, cards in self._cards.items():
+            if before.get(name) != cards:
                 self._tell(name)
 
     def _apply(self, change: Change) -> None:
         parsed = parse_model_key(self._runtime.scope, change.key)
         if parsed is None:
             return
-        name, instance = parsed
-        if change.value is not None:
+        if change.value is None:
+            self._drop(*parsed)
+        else:
             self._put(change.key, change.value)
-        elif name in self._cards:
+            self._tell(parsed[0])
+
+    def _drop(self, name: str, instance: int) -> None:
+        self._confirm(name, instance)
+        if name in self._cards:
             self._note_leaving(self._cards[name])
             self._cards[name].pop(instance, None)
             if not self._cards[name]:
                 del self._cards[name]
         self._tell(name)
+
+    def _confirm(self, name: str, instance: int) -> None:
+        if (timer := self._unconfirmed.pop((name, instance), None)) is not None:
+            timer.cancel()
 
     def _put(self, key: str, value: bytes) -> None:
         parsed = parse_model_key(self._runtime.scope, key)
@@ -202,6 +222,7 @@ class ModelSet:
         except UNREADABLE as error:
             logger.warning("%s: not a model card (%s); ignored", key, error)
             return
+        self._confirm(name, instance)
         self._since.setdefault(name, int(time.time()))
         self._cards.setdefault(name, {})[instance] = card
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from dynamod.core.errors import GpuShortage, Invalid
+from dynamod.core.errors import GpuShortage, Invalid, Unavailable
+from dynamod.core.gpu_health import DeviceReading
+from dynamod.drivers.simulated_gpus import SimulatedGpus
 from dynamod.engine import Engine, EngineOptions
-from dynamod.schema import Action, RestartRequest
+from dynamod.schema import Action, Reason, Replica, ReplicaState, RestartRequest
 from tests.integration.engine.support import (
     all_ready,
     graph,
@@ -187,3 +192,42 @@ async def test_allocation_can_be_switched_off(tmp_path: Path) -> None:
 async def test_a_bad_simulation_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="8xH100-80GB"):
         await Engine(where(tmp_path), options=options("no such file")).start()
+
+
+async def test_nothing_is_placed_before_the_inventory_is_read_and_a_driver_that_hangs_holds_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = graph(tmp_path, service("Gpu", gpu=1), service("Plain"))
+    async with Engine(where(tmp_path), options=options("2xH100")) as engine:
+        await engine.submit(submission(spec), actor="user:0")
+        before = {
+            r.service: r for r in await until_replicas(engine, lambda found: len(found) == 2 and all_ready(found))
+        }
+    for replica in before.values():
+        assert replica.pid is not None
+        os.kill(replica.pid, signal.SIGKILL)
+    answering = threading.Event()
+    read = SimulatedGpus.read
+
+    def hang(reader: SimulatedGpus) -> list[DeviceReading]:
+        answering.wait(60)
+        return read(reader)
+
+    monkeypatch.setattr(SimulatedGpus, "read", hang)
+    again = replace(options("2xH100"), inventory_timeout=0.3)
+    async with Engine(where(tmp_path), options=again) as engine:
+
+        def plain_is_back_and_the_other_waits(found: list[Replica]) -> bool:
+            states = {r.service: r for r in found}
+            plain, waiting = states["Plain"], states["Gpu"]
+            back = plain.state is ReplicaState.READY and plain.pid != before["Plain"].pid
+            return back and waiting.reason is Reason.WAITING_FOR_INVENTORY and waiting.pid is None
+
+        await until_replicas(engine, plain_is_back_and_the_other_waits)
+        with pytest.raises(Unavailable, match="inventory cannot be read"):
+            await engine.submit(submission(graph(tmp_path, service("More", gpu=1), name="more")), actor="user:0")
+        answering.set()
+        after = await until_replicas(engine, lambda found: len(found) == 2 and all_ready(found))
+        shares = {r.service: [share.uuid for share in r.gpus] for r in after}
+        assert shares["Gpu"] == [share.uuid for share in before["Gpu"].gpus]
+        await engine.stop(stop_graphs=True)

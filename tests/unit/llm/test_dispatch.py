@@ -26,7 +26,8 @@ Handler = Callable[[EngineRequest], AsyncIterator[EngineOutput]]
 class Cluster:
     """A caller and any number of workers around one discovery server."""
 
-    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, directory: Path, stack: AsyncExitStack, server: LocalDiscoveryServer) -> None:
+        self.server = server
         self._directory = directory
         self._stack = stack
         self.workers: list[DistributedRuntime] = []
@@ -48,13 +49,14 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(directory: Path) -> AsyncIterator[Cluster]:
-    server = LocalDiscoveryServer(directory / "d.sock")
-    await server.start()
+    stack = AsyncExitStack()
+    made = Cluster(directory, stack, LocalDiscoveryServer(directory / "d.sock"))
+    await made.server.start()
     try:
-        async with AsyncExitStack() as stack:
-            yield Cluster(directory, stack)
+        async with stack:
+            yield made
     finally:
-        await server.stop()
+        await made.server.stop()
 
 
 class Follow:

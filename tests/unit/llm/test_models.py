@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dynamo.llm import registration
 from dynamo.llm.engines.base import ModelCard
 from dynamo.llm.errors import ModelError, NoWorkers, RequestError, UnknownModel
 from dynamo.llm.models import Catalogue, DiscoveredModels
 from dynamo.llm.openai.requests import ChatRequest
 from dynamo.llm.planning import AnyWorker, LocalPlanner
 from dynamo.llm.registration import ModelSet, ModelType, publish_model, register_llm
+from dynamo.runtime.discovery.local import LocalDiscoveryServer
 from tests.unit.llm.test_dispatch import cluster
 
 
@@ -109,3 +111,25 @@ async def test_a_model_needs_its_directory(tmp_path: Path) -> None:
         endpoint = (await made.connect()).namespace("n").component("c").endpoint("generate")
         with pytest.raises(ModelError, match="no such directory"):
             await register_llm(ModelType.Chat, endpoint, str(tmp_path / "nothing"))
+
+
+async def test_models_outlive_the_memory_of_discovery_for_as_long_as_their_workers_take_to_register_again(
+    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "CONFIRM", 1.0)
+    async with cluster(tmp_path) as made:
+        staying, leaving, frontend = await made.connect(), await made.connect(), await made.connect()
+        models = ModelSet(frontend)
+        await models.start()
+        await publish_model(staying, ModelCard(name="stays", model_path=str(model_path)))
+        await publish_model(leaving, ModelCard(name="leaves", model_path=str(model_path)))
+        await until(lambda: set(models.names()) == {"stays", "leaves"})
+        lost: list[str] = []
+        models._on_change = lambda name: lost.append(name) if name not in models.names() else None
+        await made.server.stop()
+        await leaving.shutdown()
+        assert set(models.names()) == {"stays", "leaves"}
+        made.server = LocalDiscoveryServer(tmp_path / "d.sock")
+        await made.server.start()
+        await until(lambda: set(models.names()) == {"stays"})
+        assert lost == ["leaves"]
