@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace as with_fields
 
@@ -71,6 +72,14 @@ def _scales(step: Step) -> bool:
     return step.reason is Reason.SCALED_DOWN
 
 
+_NEW = re.compile(r"new:(?P<service>[^:\s]+):(?P<index>\d+):\d+:\d+")
+
+
+def _readable(text: str) -> str:
+    """Replicas that exist on paper alone are named as the operations name them."""
+    return _NEW.sub(r"\g<service> #\g<index>", text)
+
+
 def _operation(world: World, step: Step, wave: int, now: float) -> PlanOperation:
     held = next((r for r in world.replicas if r.id == step.replica), None)
     index = held.index if step.index is None and held is not None else step.index
@@ -81,10 +90,10 @@ def _operation(world: World, step: Step, wave: int, now: float) -> PlanOperation
         service=step.service,
         replica=known,
         index=index,
-        cause=step.cause,
+        cause=_readable(step.cause),
         gpus=list(step.gpus or gives_back),
         wave=wave,
-        placement=list(step.placement),
+        placement=[_readable(line) for line in step.placement],
         drain_timeout=round(step.doom.deadline - now, 3) if step.doom is not None else None,
     )
 

@@ -55,10 +55,7 @@ class Cgroups:
             return None, self.unkept(limits)
         group = self.parent / f"{replica_id}-{run}"
         try:
-            if not self.parent.is_dir():  # removed as empty meanwhile
-                self.parent.mkdir()
-                _enable(self.parent, sorted(self.limits))
-            group.mkdir(exist_ok=True)
+            self._make(self.parent, group)
             for name, value in _settings(limits, self.limits).items():
                 if value is not None and (group / name).exists():
                     (group / name).write_text(value)
@@ -66,6 +63,20 @@ class Cgroups:
             remove(group)
             return None, f"{group}: {error.strerror}"
         return group, self.unkept(limits)
+
+    def _make(self, parent: Path, group: Path) -> None:
+        """The parent goes with its last run; so it may have to be made again, even twice."""
+        for last in (False, False, True):
+            try:
+                if not parent.is_dir():
+                    parent.mkdir(exist_ok=True)
+                    _enable(parent, sorted(self.limits))
+                group.mkdir(exist_ok=True)
+            except FileNotFoundError:
+                if last:
+                    raise
+            else:
+                return
 
     def tidy(self) -> None:
         """Remove groups that have no member left."""

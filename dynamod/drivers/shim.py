@@ -55,6 +55,8 @@ _PIPE_BYTES = 1024 * 1024
 _BUSY_SECONDS = 0.002
 _COALESCE_SECONDS = 0.005
 _DRAIN_SECONDS = 2.0
+_LEAVE_TRIES = 100
+_LEAVE_SECONDS = 0.01
 _RECORD_BYTES = 256
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD)
 
@@ -136,6 +138,7 @@ def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], group:
         f'"code": {code if code >= 0 else "null"}, "signal": {max(-code, 0)}, "spawned": true, '
         f'"oom_kills": {max(_oom_kills(group) - kills_before, 0)}',
     )
+    _remove(group)
 
 
 def _spawn(argv: list[bytes], output: int, group: str, home: str) -> int:
@@ -254,6 +257,20 @@ def _kill_all(pid: int, group: str) -> None:
                 file.write("1")
         except OSError:
             pass  # a kernel before 5.14, or the group is gone: the engine looks for what is left
+
+
+def _remove(group: str) -> None:
+    """Remove the control group as soon as those that were killed have left it, and the engine's when it was the last:
+    there may be no engine any more to do it."""
+    for _ in range(_LEAVE_TRIES if group else 0):
+        try:
+            os.rmdir(group)
+            os.rmdir(os.path.dirname(group))
+        except OSError:
+            if os.path.isdir(group):
+                time.sleep(_LEAVE_SECONDS)
+                continue
+        return
 
 
 def _identity(run: int, pid: int, group: str) -> str:

@@ -118,6 +118,8 @@ async def test_a_restarted_engine_kills_what_ended_meanwhile_left_behind(
     await driver.close()
     os.kill(running.pid, signal.SIGKILL)
     await until(lambda: (tmp_path / "replicas" / "a" / "exit-1.json").exists())
+    assert groups.parent is not None
+    await until(lambda: not groups.parent.exists())  # the shim leaves nothing, with or without an engine
     again = ProcessDriver(locations(tmp_path), ends, groups=groups)
     assert isinstance(await again.recover("a", 1), Ended)
     assert groups.parent is not None

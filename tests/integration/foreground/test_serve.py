@@ -169,7 +169,7 @@ def test_a_dry_run_shows_which_gpu_each_replica_would_get_and_why(
     assert "  Backend #1: GPU 0 (GPU-simulated-0000) (simulated)" in plan
     assert "    GPU 0: taken" in plan
     short = next(line for line in plan if line.startswith("  Middle #1: none: "))
-    assert "GPU 0: claimed by" in short
+    assert "GPU 0: claimed by Backend #1" in short
     assert not served.state.exists()
 
 
