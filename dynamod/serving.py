@@ -10,10 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from dynamo.runtime.errors import PlaneUnreachable
 from dynamo.runtime.settings import from_environment
 from dynamo.runtime.transport.planes import open_plane
 from dynamod.api.listening import unix_listener
 from dynamod.api.rules import GuardRules
+from dynamod.core.errors import Unavailable
 from dynamod.engine import Engine, EngineOptions, run_dirs
 from dynamod.observe.observers import Observers
 from dynamod.observe.streams import ReplicaStreams
@@ -57,7 +59,10 @@ async def serving(
         stack.push_async_callback(engine.stop)
         discovery = engine.discovery
         stack.push_async_callback(discovery.close)
-        plane = await open_plane(from_environment(options.environ), where.run_dir)
+        try:
+            plane = await open_plane(from_environment(options.environ), where.run_dir)
+        except PlaneUnreachable as error:
+            raise Unavailable(str(error)) from None
         stack.push_async_callback(plane.close)
         streams = ReplicaStreams(plane)
         observers = Observers(engine, where, discovery=discovery, open_metrics=streams.metrics, open_feed=streams.feed)

@@ -94,7 +94,7 @@ class DistributedRuntime:
     ) -> DistributedRuntime:
         """Open discovery and the request plane. What is not given comes from the environment, then `memory://`.
 
-        Raises `ConfigurationError`, or `DiscoveryError` when discovery cannot be reached.
+        Raises `ConfigurationError`, or `DiscoveryError` or `PlaneUnreachable` when a server does not answer.
         """
         base = settings or from_environment()
         chosen = Settings(

@@ -2,6 +2,7 @@
 
     DynamoRuntimeError
     ├── ConfigurationError      a setting or an address that cannot be used
+    ├── PlaneUnreachable        the server that requests travel over does not answer; it may later
     ├── DiscoveryError          the discovery store is unreachable, timed out or refused
     │   └── LeaseLost           the lease that a key was to be put under is gone
     └── RequestError            one request failed; carries `endpoint` and `instance`
@@ -31,6 +32,10 @@ class DynamoRuntimeError(Exception):
 
 class ConfigurationError(DynamoRuntimeError):
     """A setting or an address that cannot be used."""
+
+
+class PlaneUnreachable(DynamoRuntimeError):
+    """The server that requests travel over does not answer. It may be restarting: this is no matter of settings."""
 
 
 class DiscoveryError(DynamoRuntimeError):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dynamo.runtime.errors import ConfigurationError
+from dynamo.runtime.errors import PlaneUnreachable
 from dynamo.runtime.work_queue import QueueUnavailable, WorkQueue
 from tests.servers import NatsServer, free_port
 
@@ -101,5 +101,5 @@ async def test_items_survive_a_restart_of_nats(nats: NatsServer, queue: WorkQueu
 
 async def test_no_server_is_one_clear_error() -> None:
     port = free_port()
-    with pytest.raises(ConfigurationError, match=f"NATS at nats://127.0.0.1:{port} cannot be reached"):
+    with pytest.raises(PlaneUnreachable, match=f"NATS at nats://127.0.0.1:{port} cannot be reached"):
         await WorkQueue.open(f"nats://127.0.0.1:{port}", "q", timeout=1)

@@ -299,6 +299,7 @@ async def test_workers_of_one_service_share_a_port_and_strangers_do_not(cell: Ce
         ("Front", {"DYNAMO_SERVICE_CONFIG": '{"Frnt": {}}'}, 2, "Frnt: there is no service of that name; did you mean"),
         ("Front", {"DYNAMO_PORT": "http"}, 2, "DYNAMO_PORT: must be a port number from 0 to 65535, not 'http'"),
         ("Front", {"DYN_DISCOVERY": "carrier-pigeon://"}, 2, "carrier-pigeon"),
+        ("Front", {"DYN_REQUEST_PLANE": "nats", "NATS_SERVER": "nats://127.0.0.1:1"}, 1, "cannot be reached"),
     ],
 )
 async def test_exit_codes(cell: Cell, service: str, env: dict[str, str], code: int, message: str) -> None:

@@ -21,7 +21,7 @@ class NatsQueue:
         self._connecting = asyncio.Lock()
 
     async def connect(self) -> None:
-        """Raises `QueueUnavailable`, or `ConfigurationError` without the extra dynamod[nats]."""
+        """Raises `PlaneUnreachable`, or `ConfigurationError` without the extra dynamod[nats]."""
         await self._open()
 
     async def ensure_connection(self) -> None:

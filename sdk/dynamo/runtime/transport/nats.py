@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynamo.runtime.errors import ConfigurationError
+from dynamo.runtime.errors import ConfigurationError, PlaneUnreachable
 from dynamo.runtime.status import Address
 from dynamo.runtime.transport import nats_carrier as carrier
 from dynamo.runtime.transport.calling import CallingConnection
@@ -47,7 +47,8 @@ async def connect(servers: str, *, timeout: float, on_disconnect: Disconnected |
         timeout: seconds to wait for the first connection.
 
     Raises:
-        ConfigurationError: the extra is not installed, or no server answers.
+        ConfigurationError: the extra is not installed.
+        PlaneUnreachable: no server answers.
     """
     try:
         import nats
@@ -68,7 +69,7 @@ async def connect(servers: str, *, timeout: float, on_disconnect: Disconnected |
             )
     except Exception as error:  # nats-py raises OSError, its own tree, and asyncio's time-outs alike
         reason = str(error) or type(error).__name__
-        raise ConfigurationError(f"NATS at {servers} cannot be reached: {reason}; is NATS_SERVER right?") from error
+        raise PlaneUnreachable(f"NATS at {servers} cannot be reached: {reason}; is NATS_SERVER right?") from error
 
 
 async def close(client: NatsClient) -> None:
@@ -97,7 +98,7 @@ class NatsPlane(StreamPlane):
 
     @classmethod
     async def connect(cls, servers: str, *, limits: Limits) -> NatsPlane:
-        """A plane whose server is known to answer. Raises `ConfigurationError` otherwise."""
+        """A plane whose server is known to answer. Raises `PlaneUnreachable` otherwise."""
         plane = cls(servers, limits=limits)
         await plane._connected()
         return plane

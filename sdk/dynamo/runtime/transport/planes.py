@@ -12,7 +12,7 @@ from dynamo.runtime.transport.stream import StreamPlane
 
 
 async def open_plane(settings: Settings, run_dir: Path) -> RequestPlane:
-    """Raises `ConfigurationError` when the plane cannot be had here."""
+    """Raises `ConfigurationError` when the plane cannot be had here, `PlaneUnreachable` when nobody answers."""
     if settings.request_plane == "stream":
         return StreamPlane(
             run_dir, tcp_host=settings.tcp_host or None, tcp_any=settings.tcp_any, limits=settings.limits
