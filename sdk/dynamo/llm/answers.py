@@ -35,6 +35,7 @@ class Generation(ABC, Generic[R]):
         request: R,
         planned: list[Planned],
         run: Run,
+        abandon: Callable[[Planned], None],
         tokenizer: Tokenizer,
         metrics: ModelMetrics,
         request_id: str,
@@ -47,6 +48,8 @@ class Generation(ABC, Generic[R]):
         self.request_id = request_id
         self.created = int(time.time())
         self._run = run
+        self._abandon = abandon
+        self._begun: set[int] = set()
         self._metrics = metrics
         self._arrived = arrived
         options = TextOptions(
@@ -59,6 +62,7 @@ class Generation(ABC, Generic[R]):
 
     async def deltas(self, index: int) -> AsyncIterator[Delta]:
         """The deltas of one choice, the last one with its finish reason."""
+        self._begun.add(index)
         choice = self.choices[index]
         feed = choice.feed
         before = 0.0
@@ -90,8 +94,11 @@ class Generation(ABC, Generic[R]):
             prompt_tokens_details=details,
         )
 
-    def count(self) -> None:
-        """Account the tokens, when the request has left."""
+    def close(self) -> None:
+        """The request has left: account its tokens, and give up choices that never began since another one failed."""
+        for index, planned in enumerate(self.planned):
+            if index not in self._begun:
+                self._abandon(planned)
         usage = self.usage()
         self._metrics.prompt_tokens.inc(usage.prompt_tokens)
         self._metrics.output_tokens.inc(usage.completion_tokens)

@@ -65,6 +65,10 @@ class ServedModel(Protocol):
 
     def run(self, planned: Planned) -> AsyncIterator[EngineOutput]: ...
 
+    def abandon(self, planned: Planned) -> None:
+        """A plan that will not be run: its worker was counted as busy with it."""
+        ...
+
     async def embed(self, request: EmbeddingRequest, request_id: str) -> tuple[EmbedOutput, int]:
         """The vectors, and the prompt tokens they took."""
         ...
@@ -235,6 +239,7 @@ class OpenAIFrontend:
             request=request,
             planned=await model.plan(request, request_id),
             run=model.run,
+            abandon=model.abandon,
             tokenizer=model.tokenizer,
             metrics=self._metrics_of(request.model),
             request_id=answer_id,
@@ -251,7 +256,7 @@ class OpenAIFrontend:
             else:
                 await answer.json(await generation.whole())
         finally:
-            generation.count()
+            generation.close()
 
     async def _embeddings(self, body: bytes, answer: Answer, request_id: str) -> None:
         request = decode(body, EmbeddingRequest)

@@ -16,6 +16,7 @@ from dynamo.llm.errors import NoWorkers, RequestError, UnknownModel
 from dynamo.llm.model_transfer import directory_of
 from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from dynamo.llm.pipeline import EmbedOutput, EmbedRequest, Planned, Planner
+from dynamo.llm.planning import apart_if_long, characters
 from dynamo.llm.preprocessor import Preprocessor
 from dynamo.llm.registration import ModelSet
 from dynamo.llm.tokenizer import Tokenizer
@@ -128,6 +129,9 @@ class DiscoveredModel:
     def run(self, planned: Planned) -> AsyncIterator[EngineOutput]:
         return self._dispatcher.run(planned)
 
+    def abandon(self, planned: Planned) -> None:
+        self._planner.done(planned.request.request_id)
+
     async def embed(self, request: EmbeddingRequest, request_id: str) -> tuple[EmbedOutput, int]:
         """The vectors, and the prompt tokens they took.
 
@@ -138,7 +142,7 @@ class DiscoveredModel:
             raise RequestError(f"The model '{self.card.name}' does not serve embeddings.", param="model")
         if self._embedding is None:
             self._embedding = self._component.endpoint(EMBED_ENDPOINT).client()
-        inputs = self._preprocessor.embedding(request)
+        inputs = await apart_if_long(characters(request), self._preprocessor.embedding, request)
         call = EmbedRequest(request_id=request_id, model=self.card.name, inputs=inputs, dimensions=request.dimensions)
         try:
             answer = await (await self._embedding.round_robin(call)).one()

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from dynamo.llm.dispatch import Refusal, refusal_of, refused
 from dynamo.llm.engines.base import EngineRequest
 from dynamo.llm.errors import Busy, NoWorkers, RequestError
-from dynamo.llm.openai.requests import ChatRequest, CompletionRequest
+from dynamo.llm.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from dynamo.llm.pipeline import Planned
 from dynamo.llm.preprocessor import Preprocessor
 from dynamo.runtime.errors import RequestError as RuntimeRequestError
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 REPORT_INTERVAL = 0.005
 """Seconds that reports to a remote planner are gathered."""
@@ -80,11 +83,17 @@ class LocalPlanner:
         self.done = picker.done
 
     async def plan(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[Planned]:
-        if _size(request) >= TOKENISE_APART:
-            requests = await asyncio.to_thread(self._prepare, request, request_id)
-        else:
-            requests = self._prepare(request, request_id)
-        return [await self._picker.pick(r, without=frozenset(), overrides=request.router) for r in requests]
+        requests = await apart_if_long(characters(request), self._prepare, request, request_id)
+        planned: list[Planned] = []
+        try:
+            for item in requests:  # not at once: after an error those before it must be known
+                chosen = await self._picker.pick(item, without=frozenset(), overrides=request.router)
+                planned.append(chosen)
+        except BaseException:
+            for counted in planned:  # as load, and will not be run
+                self._picker.done(counted.request.request_id)
+            raise
+        return planned
 
     def _prepare(self, request: ChatRequest | CompletionRequest, request_id: str) -> list[EngineRequest]:
         if isinstance(request, ChatRequest):
@@ -95,11 +104,23 @@ class LocalPlanner:
         return await self._picker.pick(planned.request, without=without, overrides=planned.overrides)
 
 
-def _size(request: ChatRequest | CompletionRequest) -> int:
-    """Characters of text, roughly."""
+async def apart_if_long(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `work` returns; called in a thread where it has so many characters to tokenise that the loop would wait."""
+    if size >= TOKENISE_APART:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs)
+
+
+def characters(request: ChatRequest | CompletionRequest | EmbeddingRequest) -> int:
+    """Characters of text that there are to tokenise."""
     if isinstance(request, ChatRequest):
-        return sum(len(m.content) if isinstance(m.content, str) else 1000 for m in request.messages)
-    return len(request.prompt) if isinstance(request.prompt, str) else 0
+        contents = [message.content or "" for message in request.messages]
+        return sum(
+            len(content) if isinstance(content, str) else sum(len(part.text or "") for part in content)
+            for content in contents
+        )
+    given = request.input if isinstance(request, EmbeddingRequest) else request.prompt
+    return len(given) if isinstance(given, str) else sum(len(item) for item in given if isinstance(item, str))
 
 
 class PlanCall(msgspec.Struct, kw_only=True, omit_defaults=True):

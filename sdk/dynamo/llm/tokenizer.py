@@ -60,6 +60,7 @@ class Tokenizer:
             self.inner = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the bindings raise a bare Exception
             raise ModelError(f"{file}: does not load: {error}") from None
+        self._texts: dict[int, str] = {}  # by id; logprobs ask for up to 21 a token
         self.inner.no_truncation()
         self.inner.no_padding()
         self.config = read_json(self.path / "tokenizer_config.json")
@@ -88,7 +89,10 @@ class Tokenizer:
 
     def token_text(self, token_id: int) -> str:
         """One token on its own, as logprobs show it; half a character shows as U+FFFD."""
-        return self.inner.decode([token_id], skip_special_tokens=False)
+        text = self._texts.get(token_id)
+        if text is None:
+            text = self._texts[token_id] = self.inner.decode([token_id], skip_special_tokens=False)
+        return text
 
     def detokenizer(self, prompt: Sequence[int] = (), *, skip_special_tokens: bool = True) -> Detokenizer:
         return Detokenizer(self.inner, prompt, skip_special_tokens=skip_special_tokens)

@@ -29,6 +29,7 @@ class ScriptedModel:
         self.script = script
         self.running = 0
         self.seen: list[Planned] = []
+        self.abandoned: list[str] = []
 
     @property
     def card(self) -> ModelCard:
@@ -53,6 +54,9 @@ class ScriptedModel:
                 yield output
         finally:
             self.running -= 1
+
+    def abandon(self, planned: Planned) -> None:
+        self.abandoned.append(planned.request.request_id)
 
     async def embed(self, request: EmbeddingRequest, request_id: str) -> tuple[EmbedOutput, int]:
         if "embeddings" not in self.card.kinds:

@@ -222,6 +222,23 @@ async def test_failures_before_the_first_token_are_proper_statuses(
     assert "bug" not in caught.value.message
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_choices_that_never_began_are_given_back(preprocessor: Preprocessor, stream: bool) -> None:
+    """The first one fails at once, in the same turn of the loop: the others are cancelled before they start."""
+
+    async def script(planned: Planned) -> AsyncIterator[EngineOutput]:
+        raise Busy("full")
+        yield EngineOutput()
+
+    model = ScriptedModel(preprocessor, script)
+    async with serving(Models(tiny=model)) as url, client(url) as api:
+        with pytest.raises(openai.RateLimitError):
+            await api.chat.completions.create(model="tiny", messages=MESSAGES, n=3, stream=stream)
+    begun = [planned.request.request_id for planned in model.seen]
+    assert len(begun) + len(model.abandoned) == 3
+    assert not set(begun) & set(model.abandoned)
+
+
 async def test_a_failure_in_mid_stream_is_an_error_event(preprocessor: Preprocessor, tokenizer: Tokenizer) -> None:
     async def script(planned: Planned) -> AsyncIterator[EngineOutput]:
         yield EngineOutput(token_ids=tokenizer.encode("Hello"))

@@ -102,6 +102,22 @@ async def test_when_nobody_can_take_it_the_caller_hears_so(
     assert caught.value.retry_after == error.retry_after
 
 
+async def test_choices_of_a_request_that_cannot_be_planned_in_full_are_given_back(
+    preprocessor: Preprocessor, picker: Third, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pick = picker.pick
+
+    async def two_at_most(request: EngineRequest, **options: Any) -> Planned:
+        if request.request_id == "r-2":
+            raise Busy("all are full")
+        return await pick(request, **options)
+
+    monkeypatch.setattr(picker, "pick", two_at_most)
+    with pytest.raises(Busy):
+        await LocalPlanner(preprocessor, picker).plan(chat(n=4), "r")
+    assert picker.told == [("done", "r-0", None), ("done", "r-1", None)]
+
+
 async def test_reports_arrive_together_and_in_order(remote: RemotePlanner, picker: Third) -> None:
     remote.first_token("a", 16)
     remote.progressed("a", 128)
