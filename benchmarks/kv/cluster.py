@@ -154,21 +154,20 @@ class Cluster:
             self._at(self.now, lambda: self._step(number))
 
     def _step(self, number: int) -> None:
-        core = self.cores[number]
-        seconds = core.schedule()
-        mirror = self._mirrors[number]
-        changes = [change for event in core.take_events() if (change := mirror.apply(event)) is not None]
-        if changes:
-            self._at(self.now + self._lag, lambda: [self.router.apply(number, change) for change in changes])
+        seconds = self.cores[number].schedule()
         if seconds:
             self._at(self.now + seconds, lambda: self._complete(number))
         else:
             self._stepping[number] = False
 
     def _complete(self, number: int) -> None:
-        router = self.router
+        router, core, mirror = self.router, self.cores[number], self._mirrors[number]
         ended = 0
-        for generated in self.cores[number].complete():
+        done = core.complete()
+        changes = [change for event in core.take_events() if (change := mirror.apply(event)) is not None]
+        if changes:
+            self._at(self.now + self._lag, lambda: [router.apply(number, change) for change in changes])
+        for generated in done:
             request: SimRequest = generated.request
             if request.id not in self._first:
                 self._first.add(request.id)

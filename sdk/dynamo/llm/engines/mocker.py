@@ -89,7 +89,6 @@ class _Rank:
         due = clock()
         while True:
             seconds = core.schedule()
-            self._publish()
             if not seconds:
                 self._idle.set()
                 self._work.clear()
@@ -100,7 +99,9 @@ class _Rank:
             due = max(due + seconds, clock() - seconds)
             delay = due - clock()
             await asyncio.sleep(delay if delay > SHORTEST_SLEEP else 0)
-            for generated in core.complete():
+            done = core.complete()
+            self._publish()  # as vLLM does: when a step is over, before its tokens go out
+            for generated in done:
                 request = generated.request
                 output = EngineOutput(token_ids=[generated.token], finish_reason=generated.finish)
                 if len(request.tokens) == request.prompt_tokens + 1:

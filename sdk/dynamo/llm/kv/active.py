@@ -12,13 +12,14 @@ always on the low side.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from dynamo.llm.kv.hashing import Hashes
-from dynamo.llm.kv.index import Matches, PrefixIndex
+from dynamo.llm.kv.index import PrefixIndex
 from dynamo.llm.kv.workers import Worker, with_room
 
 Floats = npt.NDArray[np.float64]
@@ -78,6 +79,8 @@ class ActiveLoad:
         self._prompts = PrefixIndex()
         self._counts: dict[Worker, dict[int, int]] = {}
         self._requests: dict[str, ActiveRequest] = {}
+        self.awaited: dict[int, list[ActiveRequest]] = {}
+        """Last landmark of a prompt -> the requests with it that are not known to be computed."""
         self._slots: dict[Worker, int] = {}
         self.prefill_blocks: Floats = np.zeros(64)
         """Blocks that were routed and are not known to be computed yet."""
@@ -108,7 +111,7 @@ class ActiveLoad:
         """Forget the worker; returns the ids of the requests it had."""
         lost = [request_id for request_id, request in self._requests.items() if request.worker == worker]
         for request_id in lost:
-            del self._requests[request_id]
+            self._await_no_more(self._requests.pop(request_id))
         slot = self._slots.pop(worker)
         for array in (self.prefill_blocks, self.held_blocks, self.requests):
             array[slot] = 0
@@ -118,12 +121,12 @@ class ActiveLoad:
 
     def overlaps(self, hashes: Hashes) -> Floats | None:
         """How many blocks of this prompt each worker's requests in flight cover (at least), by slot; None: none."""
-        if not len(hashes) or int(hashes[0]) not in self._prompts:
+        if not len(hashes) or hashes.item(0) not in self._prompts:
             return None
-        matches = self._prompts.match(hashes[_landmarks(len(hashes))[1]])
-        covered = [(mask, _COUNTS[depth - 1]) for mask, depth in matches.segments]
+        prompts = self._prompts
         out: Floats = np.zeros(len(self.requests))
-        Matches(self._prompts, covered).spread(out)
+        for mask, depth in prompts.match(hashes[_landmarks(len(hashes))[1]]).segments:
+            out[prompts.slots_of(mask)] = _COUNTS[depth - 1]
         return out
 
     def add(
@@ -132,7 +135,9 @@ class ActiveLoad:
         """A request was routed. `prefill_blocks` of its prompt are to be computed."""
         slot = self._slots[worker]
         tail = -(-prompt_tokens // self._block_size) - (_COUNTS[len(marks) - 1] if marks else 0)
-        self._requests[request_id] = ActiveRequest(worker, prompt_tokens, prefill_blocks, max(tail, 0), marks)
+        request = self._requests[request_id] = ActiveRequest(worker, prompt_tokens, prefill_blocks, max(tail, 0), marks)
+        if prefill_blocks and marks:
+            self.awaited.setdefault(marks[-1], []).append(request)
         counts = self._counts[worker]
         held, fresh = max(tail, 0), []
         for mark, width in zip(marks, _WIDTHS, strict=False):
@@ -150,10 +155,34 @@ class ActiveLoad:
     def first_token(self, request_id: str) -> ActiveRequest | None:
         """The prompt is computed: it is held, and no longer ahead of others."""
         request = self._requests.get(request_id)
-        if request is not None and request.prefill_blocks:
+        if request is not None:
+            self._computed(request)
+        return request
+
+    def cached(self, worker: Worker, hashes: Sequence[int]) -> None:
+        """The worker has cached these blocks: the prompts there that they end are computed.
+
+        Cache events come straight from the worker, sooner than the news of a first token by way of its reader.
+        """
+        if self.awaited.keys().isdisjoint(hashes):
+            return
+        for key in self.awaited.keys() & set(hashes):
+            for request in list(self.awaited[key]):
+                if request.worker == worker:
+                    self._computed(request)
+
+    def _computed(self, request: ActiveRequest) -> None:
+        if request.prefill_blocks:
+            self._await_no_more(request)
             self.prefill_blocks[self._slots[request.worker]] -= request.prefill_blocks
             request.prefill_blocks = 0
-        return request
+
+    def _await_no_more(self, request: ActiveRequest) -> None:
+        if request.prefill_blocks and request.marks:
+            waiting = self.awaited[request.marks[-1]]
+            waiting.remove(request)
+            if not waiting:
+                del self.awaited[request.marks[-1]]
 
     def progress(self, request_id: str, generated_tokens: int) -> bool:
         """The request has generated this many tokens in all; true when it holds more blocks than before."""
@@ -174,6 +203,7 @@ class ActiveLoad:
         request = self._requests.pop(request_id, None)
         if request is None:
             return None
+        self._await_no_more(request)
         slot, counts = self._slots[request.worker], self._counts[request.worker]
         held, gone = request.tail_blocks + request.held_blocks, []
         for mark, width in zip(request.marks, _WIDTHS, strict=False):

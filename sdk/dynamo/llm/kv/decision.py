@@ -20,7 +20,7 @@ class Candidate(msgspec.Struct, frozen=True):
     eligible: bool
 
 
-class Decision(msgspec.Struct, eq=False):
+class Decision(msgspec.Struct, eq=False, gc=False):
     """Where a request goes and why. `overlap_blocks` is the prediction of what need not be computed.
 
     The arrays are those that the choice was made from, indexed by slot; `candidates` reads them.

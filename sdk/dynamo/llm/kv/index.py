@@ -231,12 +231,12 @@ class PrefixIndex:
         count = len(hashes)
         if not count or not self._holders:
             return Matches(self, [])
-        get, alive = self._holders.get, self._alive
+        get = self._alive_holders if self._retired else self._holders.get
         at: Any = hashes.item if isinstance(hashes, np.ndarray) else hashes.__getitem__
-        first = get(at(0), 0) & alive
+        first = get(at(0), 0)
         if not first:
             return Matches(self, [])
-        last = get(at(count - 1), 0) & alive
+        last = get(at(count - 1), 0)
         segments = [(last, count)] if last else []
         # Each entry is a stretch whose ends differ: somebody's prefix stops inside it. Right halves first.
         stretches = [(0, first, count - 1, last)] if first != last else []
@@ -244,7 +244,7 @@ class PrefixIndex:
             low, at_low, high, at_high = stretches.pop()
             while high - low > 1:
                 middle = (low + high) >> 1
-                at_middle = get(at(middle), 0) & alive
+                at_middle = get(at(middle), 0)
                 if at_middle == at_low:
                     low = middle
                 elif at_middle == at_high:
@@ -256,3 +256,7 @@ class PrefixIndex:
             if stopped:
                 segments.append((stopped, low + 1))
         return Matches(self, segments)
+
+    def _alive_holders(self, key: int, default: int) -> int:
+        """Like `get` of the entries, while bits of lost workers are still about."""
+        return self._holders.get(key, default) & self._alive

@@ -100,6 +100,8 @@ class KvRouter:
             self.add_worker(worker)
         if isinstance(change, Held):
             self.index.store(worker, change.hashes)
+            if self.active.awaited:
+                self.active.cached(worker, change.hashes)
         elif isinstance(change, Gone):
             self.index.remove(worker, change.hashes)
         else:

@@ -80,6 +80,28 @@ def test_a_prefix_in_flight_counts_before_any_event() -> None:
     assert router.find_best(ids).overlap_blocks == 0, "only what the worker reports stays"
 
 
+def test_a_cached_prompt_is_no_work_ahead_even_before_its_first_token_is_reported() -> None:
+    router, ids = router_of(2), tokens(320)
+    chosen = send(router, "a", ids).worker
+    slot = router.table.slot(chosen)
+    assert router.active.prefill_blocks[slot] == 20
+    hold(router, 3 - chosen.instance, ids)
+    assert router.active.prefill_blocks[slot] == 20, "another worker has it"
+    router.remove_instance(3 - chosen.instance)
+    router.add_worker(Worker(3))
+    hold(router, chosen.instance, ids[:160])
+    assert router.active.prefill_blocks[slot] == 20, "half of it"
+    hold(router, chosen.instance, ids)
+    assert router.active.prefill_blocks[slot] == 0
+    again = send(router, "b", [*ids, 1])
+    assert (again.worker, again.overlap_blocks) == (chosen, 20)
+    router.first_token("a", 0)
+    for name in ("a", "b"):
+        router.finished(name)
+    assert router.active.prefill_blocks.tolist() == router.active.held_blocks.tolist() == [0.0] * 64
+    assert not router.active.awaited
+
+
 def test_load_is_given_back() -> None:
     router, ids = router_of(2), tokens(100)
     decision = send(router, "a", ids)
