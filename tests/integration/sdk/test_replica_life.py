@@ -242,6 +242,8 @@ async def test_progress_of_a_long_start_and_system_routes(cell: Cell, tmp_path: 
         assert (await replica.ready()).progress == ""
         assert (await client.get("/readyz")).status_code == 200
         assert "# TYPE" in (await client.get("/metrics")).text
+        held = (await client.get("/registered")).json()
+        assert any("/replicas/" in key for key in held)
         assert (await client.get("/other")).status_code == 404
         assert (await client.post("/healthz")).status_code == 405
 
