@@ -14,6 +14,7 @@ from dynamo.llm.engines.base import (
     KvListener,
     ModelCard,
     Progress,
+    TokenLogprob,
 )
 
 
@@ -80,6 +81,8 @@ class Echo:
                 await asyncio.sleep(self._delay)
                 last = position == len(said) - 1
                 output = EngineOutput(token_ids=[token])
+                if request.sampling.logprobs is not None:
+                    output.logprobs = [TokenLogprob(token_id=token, logprob=0.0, top=[(token, 0.0)])]  # it is certain
                 if not position:
                     output.cached_tokens, output.prompt_tokens = 0, len(prompt)
                 if token in stops:

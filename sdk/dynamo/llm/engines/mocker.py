@@ -8,8 +8,10 @@ One timer a step serves all sequences of a rank, so that a frontend is measured 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from dynamo.llm.engines.base import (
     EngineLoad,
@@ -20,6 +22,7 @@ from dynamo.llm.engines.base import (
     KvListener,
     ModelCard,
     Progress,
+    TokenLogprob,
     combined,
 )
 from dynamo.llm.engines.mailbox import Mailbox
@@ -131,6 +134,8 @@ class Mocker:
             _Rank(MockerCore(options, vocabulary, dp_rank=number), self._tell)
             for number in range(options.data_parallel_size)
         ]
+        self._vocabulary: Sequence[int] = vocabulary or range(options.vocab_size)
+        self._each = -math.log(len(self._vocabulary))
         self._options = options
         self._card = card
         card.block_size = options.block_size
@@ -224,15 +229,26 @@ class Mocker:
             lora=request.lora,
             salt=request.salt,
         )
+        alternatives = request.sampling.logprobs
         box = rank.enter(sim)
         try:
             while True:
                 output = await box.take()
+                if alternatives is not None:
+                    output.logprobs = [self._logprob(token, alternatives) for token in output.token_ids]
                 yield output
                 if output.finish_reason is not None:
                     return
         finally:
             rank.leave(sim)
+
+    def _logprob(self, token: int, alternatives: int) -> TokenLogprob:
+        """Each token of the vocabulary is as likely as any other: that is how they are drawn."""
+        others = (other for other in self._vocabulary if other != token)
+        ranked = [token, *islice(others, max(0, alternatives - 1))]
+        return TokenLogprob(
+            token_id=token, logprob=self._each, top=[(one, self._each) for one in ranked[:alternatives]]
+        )
 
     def _tell(self, events: list[KvEvent]) -> None:
         for listener in self._listeners:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -60,6 +61,22 @@ async def test_many_streams_at_once() -> None:
         assert [t for o in again for t in o.token_ids] == [t for o in streams[3] for t in o.token_ids]
         assert engine.load().running_requests == 0
         assert engine.load().cached_blocks > 0
+
+
+async def test_logprobs_are_those_of_an_even_draw() -> None:
+    async with started(vocab_size=1000) as engine, asyncio.timeout(20):
+        request = ask("l", tokens(9), 6)
+        request.sampling.logprobs = 2
+        outputs = await collect(engine, request)
+        assert [entry.token_id for o in outputs for entry in o.logprobs or ()] == [
+            t for o in outputs for t in o.token_ids
+        ]
+        entries = [entry for output in outputs for entry in output.logprobs or ()]
+        assert {round(entry.logprob, 6) for entry in entries} == {round(-math.log(1000), 6)}
+        assert all(
+            entry.top[0][0] == entry.token_id and len({token for token, _ in entry.top}) == 2 for entry in entries
+        )
+        assert all(output.logprobs is None for output in await collect(engine, ask("n", tokens(9), 6)))
 
 
 async def test_card_says_what_it_is() -> None:
