@@ -20,7 +20,7 @@ _OWNER = b"DYN_REPLICA_ID="
 class RunRecord(msgspec.Struct, frozen=True):
     """What a shim wrote when its replica ran (`run-<n>.json`). Start times are clock ticks since boot.
 
-    `cgroup` is the control group of the run; empty where there is none.
+    `cgroup` is the control group of the run; empty where there is none. `line` is the first line of its log.
     """
 
     run: int
@@ -31,6 +31,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     boot_id: str
     at: float
     cgroup: str = ""
+    line: int = 0
 
 
 class ExitRecord(msgspec.Struct, frozen=True):

@@ -36,6 +36,11 @@ class LogWriter:
         if self._partial:
             self.finish()
 
+    @property
+    def next_line(self) -> int:
+        """The number of the line that is written next."""
+        return self._line
+
     def write(self, data: bytes) -> None:
         """Append a chunk as it was read; it may begin and end anywhere within a line."""
         while data:

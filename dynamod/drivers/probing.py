@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +22,9 @@ _CHUNK_BYTES = 1 << 20
 @dataclass(frozen=True)
 class Subject:
     """What is probed: one run of a replica. `address` is the URL of its HTTP face, if it has reported one; `host`
-    where its ports are reached; `execute` runs a command where it runs."""
+    where its ports are reached; `execute` runs a command where it runs. `first_line` is the number of the first line of
+    its log, None as long as that is not known; without it, the run's log begins at `started_at`.
+    """
 
     started_at: float
     log_dir: str
@@ -29,6 +32,7 @@ class Subject:
     port: int | None
     host: Callable[[], str]
     execute: Callable[[Sequence[str]], Awaitable[tuple[int, bytes]]]
+    first_line: Callable[[], int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,15 @@ class LogProbe:
         self._place = (segment, offset)
 
     def _first_of_run(self) -> tuple[int, int] | None:
-        """Where the first chunk that was read after the run's start begins."""
-        for number in logfile.segments(self._subject.log_dir):
-            for time, offset, _ in logfile.read_index(self._subject.log_dir, number):
-                if time >= self._subject.started_at:
+        """Where its first chunk begins: by its line, since clocks may be set, or by time where that is unknown."""
+        subject = self._subject
+        first = subject.first_line() if subject.first_line is not None else 0
+        if first is None:
+            return None
+        since = subject.started_at if subject.first_line is None else -math.inf
+        for number in logfile.segments(subject.log_dir):
+            for time, offset, line in logfile.read_index(subject.log_dir, number):
+                if line >= first and time >= since:
                     return number, offset
         return None
 

@@ -118,6 +118,11 @@ class ProcessDriver:
     def host_of(self, _replica_id: str) -> str:
         return "127.0.0.1"
 
+    def first_line(self, replica_id: str, run: int) -> int | None:
+        """Where a run's output begins in its replica's log; None as long as its shim has not said so."""
+        record = read_run(self._where.replica_dir(replica_id), run)
+        return None if record is None else record.line
+
     def doubt(self, _replica_id: str) -> str:
         return ""
 

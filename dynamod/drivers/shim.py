@@ -118,7 +118,7 @@ def _run(replica_dir: str, run: int, directory: bytes, argv: list[bytes], group:
     os.close(output_in)
     try:
         _reserve(f"{replica_dir}/exit-{run}.json")
-        _record(f"{replica_dir}/run-{run}.json", _identity(run, pid, group))
+        _record(f"{replica_dir}/run-{run}.json", _identity(run, pid, group, log.next_line))
         os.unlink(f"{replica_dir}/launch-{run}")
     except OSError as error:  # nobody could ever prove what runs here, so nothing does
         _kill_all(pid, group)
@@ -273,9 +273,9 @@ def _remove(group: str) -> None:
         return
 
 
-def _identity(run: int, pid: int, group: str) -> str:
+def _identity(run: int, pid: int, group: str, line: int) -> str:
     return (
-        f'"run": {run}, "shim_pid": {os.getpid()}, "shim_start": {_start_time(os.getpid())}, '
+        f'"run": {run}, "line": {line}, "shim_pid": {os.getpid()}, "shim_start": {_start_time(os.getpid())}, '
         f'"pid": {pid}, "start": {_start_time(pid)}, "boot_id": "{_boot_id()}", '
         f'"cgroup": {_quoted(group)}'
     )

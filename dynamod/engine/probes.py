@@ -13,6 +13,7 @@ from dynamod.core.records import Doom, ReplicaRecord, RevisionRecord, Then
 from dynamod.drivers.environment import launch_of
 from dynamod.drivers.logfile import log_dir
 from dynamod.drivers.probing import Probe, Subject, Verdict, look, probe_for
+from dynamod.drivers.process import ProcessDriver
 from dynamod.engine.core import Core
 from dynamod.schema.states import Reason, ReplicaState
 
@@ -74,6 +75,7 @@ class Probes:
             port=service.http_port,
             host=lambda: driver.host_of(record.id),
             execute=lambda argv: driver.execute(launch, argv),
+            first_line=partial(driver.first_line, record.id, record.run) if isinstance(driver, ProcessDriver) else None,
         )
         async with asyncio.TaskGroup() as group:
             for name, spec in probes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from dynamo.sdk.spec import ProbeSpec, ProbesSpec, RestartSpec
 from dynamod.core.errors import Invalid
 from dynamod.engine import Engine
-from dynamod.schema import Reason, ReplicaState
+from dynamod.engine.clock import SteadyClock
+from dynamod.schema import Reason, Replica, ReplicaState, RestartRequest
 from tests.integration.engine.support import (
     all_ready,
     graph,
@@ -92,3 +94,20 @@ async def test_a_probe_that_cannot_work_is_refused(tmp_path: Path, probe: ProbeS
             spec = graph(tmp_path, service("Only", probes=ProbesSpec(readiness=probe)))
             await engine.submit(submission(spec), actor="user:0")
         assert not (await engine.graphs()).items
+
+
+@pytest.mark.parametrize("hours", [1.0, -1.0])
+async def test_a_line_of_the_log_is_found_whatever_time_the_engine_thinks_it_is(tmp_path: Path, hours: float) -> None:
+    """The machine's clock was set: the engine goes on at its own pace, and shims stamp lines with the new time."""
+    slow = {"BEFORE": "time.sleep(0.5)"}
+    async with Engine(where(tmp_path)) as engine:
+        engine.core.clock = SteadyClock(lambda: time.time() + 3600.0 * hours)
+        await engine.submit(submission(graph(tmp_path, service("A", envs=slow))), actor="test")
+        first = (await until_replicas(engine, all_ready))[0]
+        await engine.restart("default", "demo", RestartRequest(), actor="test")
+
+        def ready_again(found: list[Replica]) -> bool:
+            return len(found) == 1 and all_ready(found) and found[0].pid != first.pid
+
+        await until_replicas(engine, ready_again)
+        await engine.stop(stop_graphs=True)
