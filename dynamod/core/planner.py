@@ -17,6 +17,8 @@ from dynamod.core.steps import Step, Steps, World, is_leaving, stop_step
 from dynamod.schema.graphs import GpuShare
 from dynamod.schema.states import OperationKind, Reason, ReplicaState
 
+_NOTHING = Granted((), (), ())
+
 
 def plan(world: World, now: float) -> Steps:
     """The next steps for one graph."""
@@ -90,8 +92,22 @@ def _start_step(
     now: float,
     result: Steps,
 ) -> Step:
+    def step(kind: OperationKind, reason: Reason, cause: str, granted: Granted = _NOTHING) -> Step:
+        return Step(
+            kind,
+            service.name,
+            cause,
+            reason,
+            replica=replica.id,
+            index=replica.index,
+            wave=wave,
+            gpus=granted.shares,
+            slots=granted.slots,
+            placement=granted.reasons,
+        )
+
     def wait(reason: Reason, cause: str) -> Step:
-        return Step(OperationKind.WAIT, service.name, cause, reason, replica=replica.id, index=replica.index, wave=wave)
+        return step(OperationKind.WAIT, reason, cause)
 
     # A retry further away than any delay: an earlier engine's clock was set back, and nobody is to wait for that.
     if replica.next_retry_at is not None and now < replica.next_retry_at <= now + service.restart.max_delay:
@@ -104,15 +120,7 @@ def _start_step(
     cause = "wanted, and everything it needs is there" if replica.run == 0 else "its restart is due"
     wanted = service.resources.gpu
     if not wanted or not world.allocate_gpus:
-        return Step(
-            OperationKind.START,
-            service.name,
-            cause,
-            Reason.SCHEDULED,
-            replica=replica.id,
-            index=replica.index,
-            wave=wave,
-        )
+        return step(OperationKind.START, Reason.SCHEDULED, cause)
     if world.devices is None:
         return wait(Reason.WAITING_FOR_INVENTORY, "waits for the GPU inventory to be read")
     outcome = _place(world.devices, claims, replica, wanted)
@@ -122,18 +130,7 @@ def _start_step(
         Claimed(share.uuid, share.share, slot, replica.id)
         for share, slot in zip(outcome.shares, outcome.slots, strict=True)
     ]
-    return Step(
-        OperationKind.START,
-        service.name,
-        cause,
-        Reason.SCHEDULED,
-        replica=replica.id,
-        index=replica.index,
-        wave=wave,
-        gpus=outcome.shares,
-        slots=outcome.slots,
-        placement=outcome.reasons,
-    )
+    return step(OperationKind.START, Reason.SCHEDULED, cause, outcome)
 
 
 def _place(devices: Sequence[Device], claims: list[Claimed], replica: ReplicaRecord, wanted: float) -> Granted | str:

@@ -90,7 +90,8 @@ class GraphRecord(msgspec.Struct, frozen=True, kw_only=True):
 class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`run` counts its starts; `failures` are the times of its unasked ends within the restart window.
 
-    `live` is false once liveness probes failed beyond their threshold; `was_ready` whether this run ever was ready.
+    `probe` is what the last readiness probe said, `ready_at` when this run first was ready; `placement` says of each
+    device why it was taken or not.
     """
 
     id: str

@@ -312,6 +312,9 @@ class Commands(Images):
             raise Invalid(
                 f"there is no driver {request.driver!r} here", field="driver", remedy=f"use {', '.join(core.drivers)}"
             )
+        known = core.memory.find(request.project, name)
+        if known is not None and known.goal is not Goal.REMOVE:
+            self._check_revisable(known, request)  # of two obstacles the one that no backend would remove
         driver = core.drivers[request.driver]
         if isinstance(driver, NeedsBackend):
             await driver.check()

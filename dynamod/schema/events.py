@@ -10,15 +10,9 @@ import msgspec
 from dynamod.schema.states import Action, Reason
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One change. `seq` has no gaps. `actor` is `user:<uid>`, `token:<name>`, or `engine`.
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says, apart from its number and its time."""
 
-    `data` holds the changed object as the API shows it (a graph or a replica), so that a watcher can
-    keep its picture current without asking again.
-    """
-
-    seq: int
-    at: datetime
     actor: str
     action: Action
     project: str | None = None
@@ -28,3 +22,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason | None = None
     message: str = ""
     data: dict[str, Any] = {}
+
+
+class Event(Told, frozen=True, kw_only=True):
+    """One change. `seq` has no gaps. `actor` is `user:<uid>`, `token:<name>`, or `engine`.
+
+    `data` holds the changed object as the API shows it (a graph or a replica), so that a watcher can
+    keep its picture current without asking again.
+    """
+
+    seq: int
+    at: datetime

@@ -12,9 +12,8 @@ from sqlalchemy import Connection, Delete, Insert, Table, delete, func, insert, 
 
 from dynamod.core.errors import Conflict
 from dynamod.core.records import BuildRecord, ClaimRecord, GraphRecord, ReplicaRecord, RevisionRecord
-from dynamod.schema.events import Event
+from dynamod.schema.events import Event, Told
 from dynamod.schema.secrecy import redact_text
-from dynamod.schema.states import Action, Reason
 from dynamod.store import tables
 
 if TYPE_CHECKING:
@@ -32,19 +31,10 @@ _TABLES: dict[type[msgspec.Struct], Table] = {
 _INSERT_EVENTS = insert(tables.events)
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """An event without its sequence number, which the writer gives it."""
+class Draft(Told, frozen=True, kw_only=True):
+    """An event without its sequence number, which the writer gives it. `at` in seconds since the epoch."""
 
     at: float
-    actor: str
-    action: Action
-    project: str | None = None
-    graph: str | None = None
-    service: str | None = None
-    replica: str | None = None
-    reason: Reason | None = None
-    message: str = ""
-    data: dict[str, Any] = {}
 
 
 @dataclass
@@ -109,19 +99,8 @@ def write(connection: Connection, transaction: Transaction, next_seq: int) -> li
 
 def event_of(row: Any) -> Event:
     """The wire form of a row of `events`."""
-    return Event(
-        seq=row["seq"],
-        at=datetime.fromtimestamp(row["at"], UTC),
-        actor=row["actor"],
-        action=row["action"],
-        project=row["project"],
-        graph=row["graph"],
-        service=row["service"],
-        replica=row["replica"],
-        reason=row["reason"],
-        message=row["message"],
-        data=row["data"],
-    )
+    told = {name: row[name] for name in Told.__struct_fields__}
+    return Event(seq=row["seq"], at=datetime.fromtimestamp(row["at"], UTC), **told)
 
 
 def _put(connection: Connection, table: Table, row: dict[str, Any], *, replace: bool) -> None:
