@@ -52,7 +52,7 @@ async def list_graphs(backend: BackendDep, project: Projects, after: After = Non
     status=201,
     also={200: "The graph already runs exactly this spec; nothing changed."},
     body=GraphSubmit,
-    problems=(409, 415),
+    problems=(404, 409, 415),
     etag=True,
 )
 async def submit_graph(

@@ -80,7 +80,9 @@ def _round(directory: Path, url: str, token: str, max_examples: str, config: str
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(file), "run"]
     command += [f"{url}/openapi.json", "--header", f"Authorization: Bearer {token}", "--max-examples", max_examples]
     command += ["--exclude-path-regex", excluded, "--request-timeout", "20"]
-    return subprocess.run(command, check=False, cwd=directory).returncode
+    root = Path(__file__).parents[2]
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(root)}
+    return subprocess.run(command, check=False, cwd=directory, env={**os.environ, **hooks}).returncode
 
 
 def _address(log: Path, daemon: subprocess.Popen[bytes]) -> str:
