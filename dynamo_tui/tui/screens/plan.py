@@ -121,7 +121,7 @@ class PlanView(View):
         row = self.table.row
         lines: list[list[Run]] = list(plan_text.operation_lines(row[1])) if row else []
         if self.plan.changes:
-            lines += [[], [(f" {len(self.plan.changes)} changes of what is wanted", Tone.STRONG)]]
+            lines += [[], [(" what is wanted changes", Tone.STRONG)]]
             lines += plan_text.change_lines(self.plan.changes)
         scroll = self.query_one("#plan-scroll", VerticalScroll)
         scroll.border_title = plan_text.subject(row[1]) if row else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -197,10 +198,15 @@ class SubmitView(View):
             lines.append([(f" {self.problem}", Tone.BAD)])
         elif self.inspecting:
             lines.append([(" inspecting …", Tone.INFO)])
+        shown = self.query_one("#form", Lines)
         if form.target:
-            lines.append([(f" $ {self.command}", Tone.ACCENT)])
-        self.query_one("#form", Lines).set_lines(lines)
+            pieces = textwrap.wrap(f"$ {self.command}", max(20, shown.size.width - 3), break_on_hyphens=False)
+            lines += [[(f" {piece}", Tone.ACCENT)] for piece in pieces]
+        shown.set_lines(lines)
         self.table.refresh()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)  # once the parts have their new width
 
     @property
     def command(self) -> str:
