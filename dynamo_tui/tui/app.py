@@ -152,6 +152,10 @@ class Dashboard(TimeTravel):
         elif settings.theme is not None:
             self.notify(f"there is no theme {settings.theme!r}", severity="warning")
         if settings.keys:
+            from dynamo_tui.tui.key_ids import known_key_ids
+
+            if unknown := sorted(set(settings.keys) - known_key_ids()):
+                self.notify(f"no key is called {', '.join(unknown)}: docs/dashboard.md lists them", severity="warning")
             self.set_keymap(settings.keys)
 
     @property

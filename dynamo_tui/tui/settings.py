@@ -19,7 +19,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -30,19 +30,22 @@ class SettingsError(ClientError):
     """The settings file cannot be used; the message names the file and the place."""
 
 
+Colour = Annotated[str, msgspec.Meta(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
+
+
 class ThemeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Colours as `#rrggbb`; those left out follow from the others."""
 
-    primary: str
-    secondary: str | None = None
-    accent: str | None = None
-    foreground: str | None = None
-    background: str | None = None
-    surface: str | None = None
-    panel: str | None = None
-    success: str | None = None
-    warning: str | None = None
-    error: str | None = None
+    primary: Colour
+    secondary: Colour | None = None
+    accent: Colour | None = None
+    foreground: Colour | None = None
+    background: Colour | None = None
+    surface: Colour | None = None
+    panel: Colour | None = None
+    success: Colour | None = None
+    warning: Colour | None = None
+    error: Colour | None = None
     dark: bool = True
 
     def colours(self) -> dict[str, Any]:
@@ -75,4 +78,7 @@ def load_settings(path: Path) -> Settings:
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}", remedy="mend its permissions") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise SettingsError(f"{path}: {error}", remedy="mend that line; docs/dashboard.md has an example") from None
+        detail = str(error)
+        if "regex" in detail:
+            detail = f"a colour is written #rrggbb - at {detail.rpartition(' - at ')[2]}"
+        raise SettingsError(f"{path}: {detail}", remedy="mend that line; docs/dashboard.md has an example") from None

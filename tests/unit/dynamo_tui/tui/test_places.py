@@ -103,6 +103,18 @@ def test_a_wrong_settings_file_names_the_place(tmp_path: Path) -> None:
     path.write_text('[themes.x]\nprimary = "#fff"\ncolour = "red"\n')
     with pytest.raises(SettingsError, match=r"dashboard.toml: .*colour"):
         load_settings(path)
+    path.write_text('[themes.x]\nprimary = "no colour"\n')
+    with pytest.raises(SettingsError, match=r"dashboard.toml: a colour is written #rrggbb - at .*primary"):
+        load_settings(path)
+    path.write_text("theme = \n")
+    with pytest.raises(SettingsError, match=r"dashboard.toml: .*line 1"):
+        load_settings(path)
+
+
+async def test_a_key_that_is_not_one_is_named(daemon: StandIn, socket_path: Path) -> None:
+    settings = Settings(keys={"app.qiut": "Q", "plan.apply": "a"})
+    async with dashboard(socket_path, settings=settings) as pilot:
+        await until(pilot, lambda: "no key is called app.qiut" in screen_text(pilot))
 
 
 async def test_pages_opened_in_one_breath_leave_one_on_top_and_may_be_drawn_meanwhile(
