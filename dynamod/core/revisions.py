@@ -14,6 +14,7 @@ from dynamod.core.records import RevisionRecord
 from dynamod.schema.graphs import FieldChange
 
 COMMON = "Common"
+SERVICE_ARGS = "ServiceArgs"
 _ABSENT = object()
 
 
@@ -28,12 +29,17 @@ def template_digest(revision: RevisionRecord, service: str) -> str:
     bare = replace(own, workers=0, probes=type(own.probes)(), restart=type(own.restart)(), drain_timeout=0.0)
     parts: dict[str, Any] = {
         "service": bare,
-        "config": [spec.config.get(service), spec.config.get(COMMON)],
+        # What `ServiceArgs` say stands in the service's own fields already.
+        "config": [_without_service_args(spec.config.get(service)), spec.config.get(COMMON)],
         "envs": {**spec.envs, **revision.envs},
         "build": revision.build,
         "where": [spec.target, spec.namespace, spec.interpreter, spec.working_dir],
     }
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def _without_service_args(config: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (config or {}).items() if key != SERVICE_ARGS}
 
 
 def changes(before: RevisionRecord | None, after: RevisionRecord) -> list[FieldChange]:

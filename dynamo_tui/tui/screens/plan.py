@@ -98,8 +98,8 @@ class PlanView(View):
         summary: list[list[Run]] = [
             [
                 (f" {self.operation.title}", Tone.STRONG),
-                (f"  {plan_text.strategy(plan)}", Tone.INFO),
                 *plan_text.counts(plan),
+                (f"  {plan_text.strategy(plan)}", Tone.INFO),
                 (f"  {plan.id}", Tone.MUTED),
             ]
         ]

@@ -35,6 +35,11 @@ def back(**fields: Any) -> GraphSpec:
         (revision(back(drain_timeout=3.0)), False, False),
         (revision(back(envs={"A": "1"})), False, True),
         (revision(replace(SPEC, config={**SPEC.config, "Back": {"y": 5}})), False, True),
+        (
+            revision(replace(back(workers=4), config={**SPEC.config, "Back": {"y": 2, "ServiceArgs": {"workers": 4}}})),
+            False,
+            False,
+        ),
         (revision(replace(SPEC, config={**SPEC.config, "Common": {"z": 5}})), True, True),
         (revision(replace(SPEC, working_dir="/elsewhere")), True, True),
         (revision(envs={"A": "1"}), True, True),
