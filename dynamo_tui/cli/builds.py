@@ -126,13 +126,15 @@ def send(session: Session, archive: Path, *, force: bool) -> tuple[Build, bool]:
     return answer.value, answer.status == 201
 
 
-def submission(session: Session, source: Source) -> GraphSubmit:
+def submission(session: Session, source: Source, *, build: str | None = None) -> GraphSubmit:
     """What the target options ask for: a graph in a working tree, a build that the daemon keeps, or an archive.
+
+    `build` is the tag where it is known already: beside a module of its name, it would be taken for that.
 
     Raises:
         UserError: see `Source.submission`; or options that a build does not take.
     """
-    reference = meant(session, source)
+    reference = build or meant(session, source)
     if reference is None:
         return source.submission(session.project)
     for option, value in (("--working-dir", source.working_dir), ("--python", source.interpreter)):

@@ -142,9 +142,12 @@ def delete_command(session: Session, name: str, wait: bool, timeout: float) -> N
 
 def _deploy(session: Session, source: targets.Source, wait: bool, timeout: float, *, new: bool = False) -> None:
     session.ensure_daemon()
-    if builds.meant(session, source) is None:
-        source = _built(session, source)
-    request = builds.submission(session, source)
+    build = builds.meant(session, source)
+    if build is None:
+        build = _built(session, source)
+        # What says where the code is, is no part of a build; what configures it goes with the deployment.
+        source = replace(source, working_dir=None, interpreter=None)
+    request = builds.submission(session, source, build=build)
     if new:
         _refuse_known(session, request.name or session.client.send(calls.build(request.build or "")).graph)
     with builds.progress_of(session, request):
@@ -159,8 +162,8 @@ def _deploy(session: Session, source: targets.Source, wait: bool, timeout: float
     )
 
 
-def _built(session: Session, source: targets.Source) -> targets.Source:
-    """The source as a build. What configures it is no part of the build: it goes with the deployment."""
+def _built(session: Session, source: targets.Source) -> str:
+    """The tag of a build of the source, without its configuration, which the daemon keeps."""
     with tempfile.TemporaryDirectory() as output:
         options = BuildOptions(
             target=source.target,
@@ -170,7 +173,7 @@ def _built(session: Session, source: targets.Source) -> targets.Source:
         )
         made = builds.make(options, builds.shown_step)
         build, _ = builds.send(session, builds.archive_of(made), force=False)
-    return replace(source, target=build.tag, working_dir=None, interpreter=None)
+    return build.tag
 
 
 def _refuse_known(session: Session, name: str) -> None:

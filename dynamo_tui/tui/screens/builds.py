@@ -22,8 +22,10 @@ from dynamo_tui.tui.widgets.paint import Lines
 from dynamo_tui.tui.widgets.table import Column, Table
 from dynamod.schema import Action
 from dynamod.schema.builds import Build, BuiltService
+from dynamod.schema.references import may_be_tag
 
 PAGE = 500
+DIGEST_SHOWN = 16
 PLACES = ("local", "docker", "kubernetes")
 """Where `dynamoctl deploy --target` can run it."""
 _CHANGES = frozenset({Action.BUILD_CREATED, Action.BUILD_FINISHED, Action.BUILD_REMOVED})
@@ -135,13 +137,13 @@ class BuildsView(View):
 
     def action_submit_build(self) -> None:
         if (build := self.table.row) is not None and not self.dashboard.refused():
-            self.dashboard.open_submit(Form(target=build.tag))
+            self.dashboard.open_submit(Form(target=_reference(build)))
 
     def action_deploy(self) -> None:
         if (build := self.table.row) is not None and not self.dashboard.refused():
             self.dashboard.ask(
                 f"deploy {build.tag} to",
-                lambda place: self.dashboard.run_command(f"deploy {build.tag} --target {place.strip()}"),
+                lambda place: self.dashboard.run_command(f"deploy {_reference(build)} --target {place.strip()}"),
                 value=PLACES[0],
                 hint="  ".join(PLACES),
                 complete=lambda text: [place for place in PLACES if place.startswith(text)],
@@ -169,6 +171,11 @@ class BuildsView(View):
 
     def apply_filter(self, text: str) -> None:
         self.table.set_filter(text)
+
+
+def _reference(build: Build) -> str:
+    """Its tag; its digest where a module of that name is at hand, which the command line would take it for."""
+    return build.tag if may_be_tag(build.tag, None) else build.digest[:DIGEST_SHOWN]
 
 
 def _contents(build: Build) -> Iterator[list[Run]]:
