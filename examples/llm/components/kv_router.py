@@ -1,9 +1,7 @@
 """The KV router: knows what each worker has cached and is doing, and says where a prompt should go."""
 
-import msgspec
-
 from components.worker import Worker
-from dynamo.llm.kv.options import InvalidOption, RouterOptions
+from dynamo.llm.kv.options import InvalidOption, RouterOptions, read_options
 from dynamo.llm.planning import Reports
 from dynamo.llm.routing import RouteAnswer, RouteCall
 from dynamo.sdk import async_on_start, depends, endpoint, on_shutdown, server_context, service
@@ -21,8 +19,8 @@ class Router:
         configured = ServiceConfig.get_instance().get_parsed_config("Router")
         named = {key.replace("-", "_"): value for key, value in configured.items()}
         try:
-            self.options = msgspec.convert(named, RouterOptions)
-        except (msgspec.ValidationError, InvalidOption) as error:
+            self.options = read_options(named, RouterOptions)
+        except InvalidOption as error:
             raise ConfigError(f"Router: {error}") from None
 
     @async_on_start

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -80,13 +81,44 @@ class RouteOverrides(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
         _check(self.mode, self.cost, self.overlap_weight, self.prefill_load_scale, self.temperature)
 
 
+Options = TypeVar("Options", RouterOptions, RouteOverrides)
+
+
+def read_options(values: Mapping[str, Any], kind: type[Options]) -> Options:
+    """Options from a request's or a configuration's plain values.
+
+    Raises:
+        InvalidOption: a value out of range, of the wrong type, or an option that there is not.
+    """
+    known = kind.__struct_fields__
+    for name, given in values.items():
+        if name not in known:
+            raise InvalidOption(name, f"there is none of that name, but {', '.join(known)}")
+        if given is not None and name in _CHOICES:
+            _one_of(name, given, _CHOICES[name])
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, InvalidOption):
+            raise error.__cause__ from None
+        reason, _, name = str(error).partition(" - at `$.")
+        raise InvalidOption(name.removesuffix("`"), reason) from None
+
+
+_CHOICES: dict[str, Sequence[str]] = {"mode": MODES, "cost": COSTS}
+
+
+def _one_of(name: str, given: Any, choices: Sequence[str]) -> None:
+    if given not in choices:
+        raise InvalidOption(name, f"{given!r} is not one of {', '.join(choices)}")
+
+
 def _check(
     mode: str | None, cost: str | None, overlap_weight: float | None, scale: float | None, temperature: float | None
 ) -> None:
-    if mode is not None and mode not in MODES:
-        raise InvalidOption("mode", f"{mode!r} is not one of {', '.join(MODES)}")
-    if cost is not None and cost not in COSTS:
-        raise InvalidOption("cost", f"{cost!r} is not one of {', '.join(COSTS)}")
+    for name, choice in (("mode", mode), ("cost", cost)):
+        if choice is not None:
+            _one_of(name, choice, _CHOICES[name])
     for name, value in (
         ("overlap_weight", overlap_weight),
         ("prefill_load_scale", scale),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from dynamo.llm.kv.decision import Decision
 from dynamo.llm.kv.feed import KvFeed
 from dynamo.llm.kv.follower import WorkerFollower
-from dynamo.llm.kv.options import InvalidOption, RouteOverrides, RouterOptions
+from dynamo.llm.kv.options import InvalidOption, RouteOverrides, RouterOptions, read_options
 from dynamo.llm.kv.replicas import ReplicaSync
 from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.router_metrics import HIT_RATE_SUBJECT, HitRateEvents, RouterMetrics
@@ -56,7 +54,7 @@ class RouterService:
         """Choose a worker, and count the request as its load until it is reported done."""
         try:
             decision = decide(self.router, call)
-        except (InvalidOption, msgspec.ValidationError) as error:
+        except InvalidOption as error:
             return RouteAnswer(invalid=str(error))
         except AllWorkersBusy:
             return RouteAnswer(busy=True)
@@ -78,8 +76,8 @@ class RouterService:
 
 
 def decide(router: KvRouter, call: RouteCall) -> Decision:
-    """A committed decision. Raises what `KvRouter.find_best` raises, and ValidationError for unknown overrides."""
-    overrides = None if call.overrides is None else msgspec.convert(call.overrides, RouteOverrides)
+    """A committed decision. Raises what `KvRouter.find_best` raises, and InvalidOption for bad overrides."""
+    overrides = None if call.overrides is None else read_options(call.overrides, RouteOverrides)
     decision = router.find_best(
         call.tokens,
         request_id=call.request_id,

@@ -8,7 +8,7 @@ from dynamo.llm.engines.base import EngineLoad
 from dynamo.llm.kv.decision import Decision
 from dynamo.llm.kv.hashing import root_hash
 from dynamo.llm.kv.mirror import Emptied, Gone, Held
-from dynamo.llm.kv.options import InvalidOption, RouteOverrides, RouterOptions
+from dynamo.llm.kv.options import InvalidOption, RouteOverrides, RouterOptions, read_options
 from dynamo.llm.kv.router import KvRouter
 from dynamo.llm.kv.scheduler import AllWorkersBusy, NoCandidates
 from dynamo.llm.kv.workers import Worker
@@ -345,3 +345,18 @@ def test_avoidable_blocks() -> None:
 def test_options_out_of_range(option: str, values: dict[str, object]) -> None:
     with pytest.raises(InvalidOption, match=f"router option {option}"):
         RouterOptions(**values)
+
+
+def test_options_from_plain_values() -> None:
+    assert read_options({"mode": "random", "worker": 7}, RouteOverrides) == RouteOverrides(mode="random", worker=7)
+    assert read_options({"block_size": 32}, RouterOptions) == RouterOptions(block_size=32)
+    for values, problem in (
+        ({"mode": "guess"}, "router option mode: 'guess' is not one of kv, approx-kv, kv-load"),
+        ({"mode": 3}, "router option mode: 3 is not one of"),
+        ({"colour": 1}, "router option colour: there is none of that name, but mode, cost"),
+        ({"temperature": -1}, "router option temperature: must be 0 or more"),
+        ({"overlap_weight": "much"}, "router option overlap_weight: Expected `float | null`, got `str`"),
+    ):
+        with pytest.raises(InvalidOption) as caught:
+            read_options(values, RouteOverrides)
+        assert str(caught.value).startswith(problem)
