@@ -149,7 +149,7 @@ def submission(session: Session, source: Source, *, build: str | None = None) ->
         project=session.project,
         driver=source.driver,
         envs=source.envs,
-        kubernetes=source.kubernetes,
+        **source.placed(),
     )
 
 

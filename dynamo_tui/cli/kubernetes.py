@@ -213,7 +213,7 @@ _OPTIONS = (
         "--request-plane", type=click.Choice(["stream", "nats"]), help="How requests travel.  [default: stream]"
     ),
     click.option(
-        "--env-from-secret", "env_secrets", metavar="NAME", multiple=True, help="A Secret whose keys become variables."
+        "--env-from-secret", "env_secrets", metavar="NAME", multiple=True, help="A secret whose keys become variables."
     ),
     click.option(
         "--secret-env",
@@ -221,7 +221,7 @@ _OPTIONS = (
         metavar="K=SECRET/KEY",
         multiple=True,
         callback=targets.key_value,
-        help="A variable from one key of a Secret.",
+        help="A variable from one key of a secret.",
     ),
     click.option("--stateful", metavar="SERVICE", multiple=True, help="Let its replicas keep their names."),
     click.option(

@@ -49,6 +49,18 @@ def moment(text: str, now: float) -> float:
     return at.astimezone().timestamp() if at.tzinfo is None else at.timestamp()
 
 
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer versions of click only
+    """A click parameter in bytes: `500`, `20MiB`, `5G` (binary units all)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(?:i?B)?", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no size; write for example 500, 20MiB or 5G", param, ctx)
+        return int(float(found[1]) * 1024 ** " kMGT".index(found[2].replace("K", "k") or " "))
+
+
 class Duration(_Seconds):
     """A click parameter in seconds, written as `duration` reads it."""
 

@@ -110,8 +110,16 @@ class Source:
             project=project,
             driver=self.driver,
             envs=self.envs,
-            kubernetes=self.kubernetes,
+            **self.placed(),
         )
+
+    def placed(self) -> dict[str, Any]:
+        """What of a `GraphSubmit` depends on where it runs: secrets are the cluster's, or the daemon's machine's."""
+        rest = dict(self.kubernetes)
+        if self.driver == "kubernetes":
+            return {"kubernetes": rest}
+        whole, single = rest.pop("env_secrets", ()), rest.pop("secret_envs", {})
+        return {"kubernetes": rest, "env_secrets": list(whole), "secret_envs": single}
 
     def spec(self) -> GraphSpec:
         """Derive the spec in the graph's own interpreter; its code is never imported here.

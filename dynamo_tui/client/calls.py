@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from dynamo_tui.client.exchange import Call, Query, path_part
-from dynamod.schema.builds import Build
+from dynamod.schema.builds import Build, Pruned, PruneRequest
 from dynamod.schema.daemon import DaemonInfo
 from dynamod.schema.events import Event
 from dynamod.schema.graphs import (
@@ -196,6 +196,11 @@ def build(reference: str) -> Call[Build]:
 def remove_build(reference: str) -> Call[None]:
     """Forget a tag; Conflict when a graph needs the build."""
     return Call("DELETE", f"/v1/builds/{path_part(reference)}", None)
+
+
+def prune_builds(wanted: PruneRequest) -> Call[Pruned]:
+    """Forget builds that nothing uses."""
+    return Call("POST", "/v1/builds/prune", Pruned, body=msgspec.json.encode(wanted))
 
 
 def upload_build(*, sha256: str | None = None, force: bool = False) -> Call[Build]:

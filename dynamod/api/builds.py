@@ -19,7 +19,7 @@ from dynamod.api.problems import ApiProblem
 from dynamod.api.sse import EventStream, encode_event, encode_problem
 from dynamod.api.wire import WireResponse, describes, wire_body
 from dynamod.core.errors import DiskFull, EngineError
-from dynamod.schema import Build, BuiltImage, ContainerizeRequest, ImageStep, Page, Problem
+from dynamod.schema import Build, BuiltImage, ContainerizeRequest, ImageStep, Page, Problem, Pruned, PruneRequest
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"])
 
@@ -62,6 +62,14 @@ async def upload_build(
     finally:
         await asyncio.to_thread(upload.unlink, missing_ok=True)
     return WireResponse(build, 201 if created else 200, headers={"Location": f"/v1/builds/{build.tag}"})
+
+
+@router.post("/prune", summary="Forget builds that nothing uses")
+@describes(Pruned, body=PruneRequest, body_optional=True, problems=(415,))
+async def prune_builds(
+    backend: BackendDep, actor: ActorDep, wanted: Annotated[PruneRequest, wire_body(PruneRequest, optional=True)]
+) -> Response:
+    return WireResponse(await backend.engine.prune_builds(wanted, actor=actor))
 
 
 @router.get("/{build}", summary="Show a build")

@@ -37,6 +37,8 @@ from dynamod.schema import (
     PlanOperation,
     PlanRequest,
     Problem,
+    Pruned,
+    PruneRequest,
     Reason,
     Replica,
     ReplicaState,
@@ -233,6 +235,8 @@ EXAMPLES: dict[Any, Callable[[], Any]] = {
     BuiltImage: lambda: BuiltImage(image="hello-world:1.0", id=f"sha256:{_DIGEST}", size=148_897_792),
     ContainerizeRequest: lambda: ContainerizeRequest(image="registry.example.com/team/hello:1.0", gpu=False),
     ImageStep: lambda: ImageStep(step="Step 7/18 : COPY src /srv/graph"),
+    Pruned: lambda: Pruned(builds=["hello-world:0.9"], bytes=482_113),
+    PruneRequest: lambda: PruneRequest(keep=3, older_than=30 * 86400.0),
     DaemonInfo: lambda: DaemonInfo(
         version="0.1.0", pid=4242, started_at=_AT, state_dir="/home/me/.local/state/dynamod"
     ),

@@ -107,6 +107,14 @@ class Layout:
             shutil.rmtree(self.environments / environment, ignore_errors=True)
             (self.environments / f"{environment}.lock").unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Delete environments that no tree needs: what somebody who died left. A tree without an archive may be that of
+        a file which is served."""
+        needed = {self._environment_of(tree) for tree in (self.home / "trees").glob("[!.]*") if tree.is_dir()}
+        for environment in self.environments.glob("[!.]*"):
+            if environment.is_dir() and environment.name not in needed:
+                shutil.rmtree(environment, ignore_errors=True)
+
     def unpack(self, path: Path, say: Say) -> tuple[Archive, Path]:
         """Unpack the archive at `path` into its tree, unless that was done before.
 

@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from dynamo.sdk.spec import GraphSpec
 from dynamod.core.errors import Conflict, DiskFull, EngineError, Invalid, NotFound, StoreError
 from dynamod.core.records import BuildRecord
-from dynamod.schema.builds import Build
+from dynamod.core.retention import superfluous
+from dynamod.schema.builds import Build, Pruned, PruneRequest
 from dynamod.schema.states import Action
 from dynamod.store import queries, tables
 from dynamod.store.changes import Draft, Transaction
@@ -107,6 +108,19 @@ class BuildStore:
             await self._store.commit(transaction, self._publish)
             await asyncio.to_thread(self.layout.drop, record.digest, record.name, record.version)
             return record.build
+
+    async def prune(self, wanted: PruneRequest, *, actor: str) -> Pruned:
+        """Forget builds that nothing uses (see `retention`), with their trees and the environments of theirs alone."""
+        builds = [one for one in await self.all() if not self._pinned[one.digest]]
+        gone = superfluous(builds, wanted, self._now())
+        if not wanted.dry_run:
+            chosen, gone = gone, []
+            for build in chosen:
+                with suppress(Conflict, NotFound):  # somebody has begun to use it, or removed it, meanwhile
+                    await self.remove(build.tag, actor=actor)
+                    gone.append(build)
+            await asyncio.to_thread(self.layout.sweep)
+        return Pruned(builds=[build.tag for build in gone], bytes=sum(build.size for build in gone))
 
     async def adopt(self) -> None:
         """Take note of archives that were built here while no daemon ran."""

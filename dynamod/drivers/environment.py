@@ -10,8 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from dynamod.core.errors import Invalid
 from dynamod.core.records import ReplicaRecord, RevisionRecord
-from dynamod.drivers.base import Container, Launch, Limits
+from dynamod.drivers.base import Container, Launch, LaunchError, Limits
+from dynamod.drivers.secrets import revealed
 from dynamod.schema.locations import Locations
 
 _OURS = ("DYNAMO_HOST", "DYNAMO_PORT", "DYN_REPLICA_ID", "DYN_REPLICA_RUN", "DYN_DISCOVERY", "DYN_SCOPE", "DYN_RUN_DIR")
@@ -48,6 +50,9 @@ def launch_of(record: ReplicaRecord, revision: RevisionRecord, around: Surroundi
 
     A process takes over the engine's environment, and runs in the graph's directory with its interpreter; a
     container has all three in its image.
+
+    Raises:
+        LaunchError: a secret that it refers to is not there.
     """
     spec = revision.spec
     resources = spec.service(record.service).resources
@@ -106,6 +111,10 @@ def _environment(
     env |= spec.envs
     env |= service.envs
     env |= revision.envs
+    try:
+        env = revealed(around.where.secrets_dir, env)
+    except Invalid as error:
+        raise LaunchError(str(error)) from None
     env |= {
         "DYN_DISCOVERY": around.discovery_url,
         "DYN_SCOPE": f"{record.project}/{record.graph}",

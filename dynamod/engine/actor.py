@@ -265,8 +265,8 @@ class GraphActor:
                 return
             run = record.run
             revision = core.memory.revisions[record.graph_id][record.revision]
-            launch = launch_of(record, revision, core.around, gpus=core.options.allocate_gpus)
             try:
+                launch = launch_of(record, revision, core.around, gpus=core.options.allocate_gpus)
                 sockets_dir(core.where, record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
                 running = await self._driver(record).start(launch)
             except (LaunchError, OSError) as error:

@@ -11,9 +11,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from dynamod.core.errors import Invalid
+from dynamod.drivers.secrets import references
 from dynamod.engine.base import EngineBase
 from dynamod.engine.submission import Submission
-from dynamod.schema.builds import Build
+from dynamod.schema.builds import Build, Pruned, PruneRequest
 from dynamod.schema.graphs import BuildSettings, GraphSubmit, Page
 
 
@@ -46,6 +47,10 @@ class Builds(EngineBase):
         """Forget a tag, and the build with its last one. Raises NotFound, and Conflict while a graph needs it."""
         await self._open_for_change().builds.remove(reference, actor=actor)
 
+    async def prune_builds(self, wanted: PruneRequest, *, actor: str) -> Pruned:
+        """Forget builds that no revision names; see `PruneRequest`."""
+        return await self._open_for_change().builds.prune(wanted, actor=actor)
+
     @asynccontextmanager
     async def _resolved(self, request: GraphSubmit, actor: str) -> AsyncIterator[Submission]:
         """The submission with a spec that can be run here; its build cannot be removed meanwhile.
@@ -53,6 +58,8 @@ class Builds(EngineBase):
         Raises:
             Invalid, NotFound, BuildError: neither a spec nor a usable build.
         """
+        if request.env_secrets or request.secret_envs:
+            request = await asyncio.to_thread(self._with_secrets, request)
         if request.build is None:
             if request.spec is None:
                 raise Invalid("what is to run?", field="spec", remedy="give a spec, or the tag of a build")
@@ -79,3 +86,12 @@ class Builds(EngineBase):
             else:
                 spec = replace(spec, interpreter="", working_dir="")
             yield Submission.of(request, spec, build.digest)
+
+    def _with_secrets(self, request: GraphSubmit) -> GraphSubmit:
+        """The request with references to its secrets among its variables; what it gives itself goes before."""
+        if request.driver == "kubernetes":
+            raise Invalid(
+                "a cluster has Secrets of its own", field="env_secrets", remedy="name them in kubernetes.env_secrets"
+            )
+        found = references(self.core.where.secrets_dir, request.env_secrets, request.secret_envs)
+        return replace(request, envs={**found, **request.envs})

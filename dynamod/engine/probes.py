@@ -10,6 +10,7 @@ from functools import partial
 from dynamo.sdk.spec import ProbeSpec, ServiceSpec
 from dynamod.core import transitions
 from dynamod.core.records import Doom, ReplicaRecord, RevisionRecord, Then
+from dynamod.drivers.base import LaunchError
 from dynamod.drivers.environment import launch_of
 from dynamod.drivers.logfile import log_dir
 from dynamod.drivers.probing import Probe, Subject, Verdict, look, probe_for
@@ -66,7 +67,6 @@ class Probes:
         self, record: ReplicaRecord, revision: RevisionRecord, service: ServiceSpec, probes: dict[str, ProbeSpec]
     ) -> None:
         core = self._core
-        launch = launch_of(record, revision, core.around, gpus=core.options.allocate_gpus)
         driver = core.drivers[record.driver]
         subject = Subject(
             started_at=record.started_at or 0.0,
@@ -74,7 +74,7 @@ class Probes:
             address=lambda: self._address(record.id),
             port=service.http_port,
             host=lambda: driver.host_of(record.id),
-            execute=lambda argv: driver.execute(launch, argv),
+            execute=partial(self._execute, record, revision),
             first_line=partial(driver.first_line, record.id, record.run) if isinstance(driver, ProcessDriver) else None,
         )
         async with asyncio.TaskGroup() as group:
@@ -84,6 +84,14 @@ class Probes:
                     group.create_task(self._readiness(record, spec, probe))
                 else:
                     group.create_task(self._liveness(record, service, spec, probe))
+
+    async def _execute(self, record: ReplicaRecord, revision: RevisionRecord, argv: Sequence[str]) -> tuple[int, bytes]:
+        core = self._core
+        try:
+            launch = launch_of(record, revision, core.around, gpus=core.options.allocate_gpus)
+        except LaunchError as error:
+            raise OSError(str(error)) from None
+        return await core.drivers[record.driver].execute(launch, argv)
 
     async def _readiness(self, record: ReplicaRecord, spec: ProbeSpec, probe: Probe) -> None:
         await asyncio.sleep(spec.initial_delay)

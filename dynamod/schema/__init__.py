@@ -1,6 +1,15 @@
 """The public wire model: what the API takes, answers and streams. Pure data, no I/O."""
 
-from dynamod.schema.builds import Build, BuiltImage, BuiltService, ContainerizeRequest, ImageStep, Package
+from dynamod.schema.builds import (
+    Build,
+    BuiltImage,
+    BuiltService,
+    ContainerizeRequest,
+    ImageStep,
+    Package,
+    Pruned,
+    PruneRequest,
+)
 from dynamod.schema.daemon import API_VERSION, API_VERSION_HEADER, DaemonInfo, Problem
 from dynamod.schema.doctor import Finding, Verdict
 from dynamod.schema.events import Event
@@ -91,6 +100,8 @@ __all__ = [
     "PlanOperation",
     "PlanRequest",
     "Problem",
+    "PruneRequest",
+    "Pruned",
     "Reason",
     "Replica",
     "ReplicaState",

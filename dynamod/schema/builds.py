@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -76,6 +76,23 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     image: str
     source: str
+
+
+class PruneRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which unused builds may go: all but the `keep` newest of each name; of them those that were stored more than
+    `older_than` seconds ago; and only as many, the oldest first, as bring all archives within `size` bytes."""
+
+    keep: Annotated[int, msgspec.Meta(ge=0)] = 1
+    older_than: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    size: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    dry_run: bool = False
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What went, or would go: tags, and the bytes of their archives."""
+
+    builds: list[str] = []
+    bytes: int = 0
 
 
 class BuiltService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

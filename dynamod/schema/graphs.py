@@ -46,6 +46,8 @@ class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `settings` on top of its own configuration. The revision then records the build's digest.
 
     `kubernetes` goes with that driver alone: the options of docs/kubernetes.md, and `kubeconfig`, `context`, `reach`.
+    With the others, `env_secrets` name secrets of the daemon's machine whose every key becomes a variable, and
+    `secret_envs` are variables from one key each (`NAME/KEY`).
     """
 
     spec: GraphSpec | None = None
@@ -56,6 +58,8 @@ class GraphSubmit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     settings: BuildSettings | None = None
     envs: dict[str, str] = {}
     kubernetes: dict[str, Any] = {}
+    env_secrets: list[str] = []
+    secret_envs: dict[str, str] = {}
 
 
 class ScaleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

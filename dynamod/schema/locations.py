@@ -36,6 +36,10 @@ class Locations:
         return self.run_dir / "discovery.sock"
 
     @property
+    def secrets_dir(self) -> Path:
+        return self.state_dir / "secrets"
+
+    @property
     def lock_file(self) -> Path:
         return self.state_dir / "dynamod.lock"
 

@@ -14,7 +14,7 @@ from dynamo_tui.cli.exits import UserError
 from dynamo_tui.cli.output import Column, print_json, print_one, print_rows
 from dynamo_tui.cli.session import GlobalCommand, Session, say
 from dynamo_tui.client import calls
-from dynamod.schema.builds import Build
+from dynamod.schema.builds import Build, PruneRequest
 
 _COLUMNS: tuple[Column[Build], ...] = (
     Column("TAG", lambda b: b.tag),
@@ -66,6 +66,26 @@ def remove_command(session: Session, names: tuple[str, ...]) -> None:
         tag = session.client.send(calls.build(name)).tag
         session.client.send(calls.remove_build(tag))
         print_one(session, {"removed": tag}, name=tag, text=lambda one: [f"build {one['removed']} removed"])
+
+
+@command.command("prune", cls=GlobalCommand)
+@click.option("--keep", metavar="N", type=click.IntRange(0), default=1, show_default=True, help="So many of each name.")
+@click.option("--older-than", type=quantities.Duration(), help="Only what was stored longer ago, e.g. 30d.")
+@click.option("--size", type=quantities.Size(), help="Only as many as bring all archives within it, e.g. 5GiB.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_obj
+def prune_command(session: Session, keep: int, older_than: float | None, size: int | None, dry_run: bool) -> None:
+    """Forget builds that no graph has a revision of, the oldest first, with their environments."""
+    session.ensure_daemon()
+    wanted = PruneRequest(keep=keep, older_than=older_than, size=size, dry_run=dry_run)
+    pruned = session.client.send(calls.prune_builds(wanted))
+    if session.json:
+        print_json(pruned)
+        return
+    for tag in pruned.builds:
+        click.echo(tag)
+    verb = "would be forgotten" if dry_run else "forgotten"
+    say(f"{len(pruned.builds)} builds {verb}, {quantities.memory(pruned.bytes)}")
 
 
 @command.command("export", cls=GlobalCommand)

@@ -11,7 +11,7 @@ import pytest
 from dynamod.builds.errors import BadArchive
 from dynamod.builds.store import BuildStore
 from dynamod.core.errors import Conflict, Invalid, NotFound
-from dynamod.schema.builds import Build
+from dynamod.schema.builds import Build, PruneRequest
 from dynamod.schema.events import Event
 from dynamod.store.database import Store
 from tests.unit.dynamod.builds.making import make_archive
@@ -147,3 +147,22 @@ async def test_a_missing_python_is_one_clear_failure(tmp_path: Path, keeping: Ke
     with pytest.raises(Exception, match=r"needs Python 3\.1"):
         await keeping.builds.prepare("g:1", actor="user:1")
     assert keeping.events[-1].action == "build.failed"
+
+
+async def test_pruning_keeps_what_is_used_and_the_newest(tmp_path: Path, keeping: Keeping) -> None:
+    made = []
+    for version in ("1", "2", "3", "4"):
+        archive = make_archive(tmp_path, {"m.py": f"A = {version}\n"}, name="g", version=version)
+        made.append((await keeping.add(archive))[0])
+    keeping.used[made[1].digest] = ["default/g"]
+    lonely = keeping.home / "environments" / ("0" * 32)
+    lonely.mkdir(parents=True)
+    asked = await keeping.builds.prune(PruneRequest(dry_run=True), actor="user:1")
+    assert asked.builds == ["g:1", "g:3"]
+    assert len(await keeping.tags()) == 4
+    assert await keeping.builds.prune(PruneRequest(), actor="user:1") == asked
+    assert sorted(await keeping.tags()) == ["g:2", "g:4"]
+    assert [Path(build.path).exists() for build in made] == [False, True, False, True]
+    assert not lonely.exists()
+    with keeping.builds.pinned(made[3].digest):
+        assert (await keeping.builds.prune(PruneRequest(keep=0), actor="user:1")).builds == []
