@@ -38,6 +38,10 @@ class JobsView(View):
         Binding("tab,enter", "other_part", "List/output", show=False, id="jobs.switch"),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest = 0
+
     def compose(self) -> ComposeResult:
         yield Table[Job](
             [
@@ -74,7 +78,11 @@ class JobsView(View):
         """Draw again: something was printed, begun or ended."""
         if not self.is_shown:
             return
-        self.table.set_rows(reversed(self.dashboard.jobs))
+        jobs = self.dashboard.jobs
+        self.table.set_rows(reversed(jobs))
+        if jobs and jobs[-1].number != self._newest:  # one that has just begun is what is looked at
+            self._newest = jobs[-1].number
+            self.table.move_to(0)
         self._show_output()
 
     @on(Table.Moved, "#jobs")
