@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from dynamo.runtime import DistributedRuntime
     from dynamo.runtime.client import Client
 
+logger = logging.getLogger(__name__)
+
 EMBED_ENDPOINT = "embed"
 
 
@@ -48,7 +51,7 @@ class LoadedModel:
 
 
 class Catalogue:
-    """Loads models as they are asked for, and forgets those that nobody serves any more."""
+    """Loads models as they appear, so that no request waits for it, and forgets those that nobody serves any more."""
 
     def __init__(self, runtime: DistributedRuntime) -> None:
         self._runtime = runtime
@@ -63,6 +66,8 @@ class Catalogue:
         loaded = self._loaded.get(name)
         if card is None or (loaded is not None and loaded.done() and _differs(loaded, card)):
             self._loaded.pop(name, None)
+        if card is not None:
+            self._loading(card)
 
     async def load(self, name: str) -> LoadedModel:
         """The model that serves a name (its own, or that of one of its adapters).
@@ -77,17 +82,29 @@ class Catalogue:
             if self.set.away(name):
                 raise NoWorkers(f"No worker of the model '{name}' is there at the moment; one may be starting.")
             raise UnknownModel(name, list(self.set.names()))
-        task = self._loaded.get(card.name)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.create_task(self._load(card), name=f"load {card.name}")
-            self._loaded[card.name] = task
+        task = self._loading(card)
         if task.done():
             return task.result()
         return await asyncio.shield(task)
 
+    def _loading(self, card: ModelCard) -> asyncio.Task[LoadedModel]:
+        """The load of a model, begun anew where it has failed before."""
+        task = self._loaded.get(card.name)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = asyncio.create_task(self._load(card), name=f"load {card.name}")
+            task.add_done_callback(_notice)
+            self._loaded[card.name] = task
+        return task
+
     async def _load(self, card: ModelCard) -> LoadedModel:
         directory = await directory_of(self._runtime, card)
         return await asyncio.to_thread(LoadedModel, card, directory)
+
+
+def _notice(task: asyncio.Task[LoadedModel]) -> None:
+    """Requests for a model that cannot be loaded fail with the reason; the log has it before there are any."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("%s: %s", task.get_name(), error)
 
 
 _SERVED_AS = ("namespace", "component", "endpoint", "context_length", "kinds", "loras", "extra")
