@@ -106,10 +106,15 @@ class Pods:
     def leftovers(self) -> list[str]:
         kinds = "deployments,services,configmaps,serviceaccounts,pods"
         found = kubectl(
-            self._kubeconfig, "-n", self._namespace, "get", kinds, "-l", f"ai.dynamo.graph={NAME}", "-o", "name"
+            self._kubeconfig, "-n", self._namespace, "get", kinds, "-l", f"ai.dynamo.graph={NAME}", "-o", "yaml"
         )
-        return str(found or "").split()
+        return [one["metadata"]["name"] for one in found["items"] if one["kind"] != "Pod" or _runs(one)]
 
 
 def _docker_kill(replica: Replica) -> None:
     subprocess.run([DOCKER, "kill", replica.container or ""], check=True, capture_output=True, timeout=60)
+
+
+def _runs(pod: dict[str, Any]) -> bool:
+    """A pod stays for most of a minute after its container has ended, until its node has cleaned up."""
+    return any("terminated" not in one.get("state", {}) for one in pod["status"].get("containerStatuses", [{}]))

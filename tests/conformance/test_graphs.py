@@ -22,10 +22,10 @@ SERVICES = ("Backend", "Frontend", "Middle")
 
 pytestmark = [
     pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("ignore:unclosed <socket.*docker.sock:ResourceWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.*docker.sock:pytest.PytestUnraisableExceptionWarning"
-    ),
+    # Docker's SDK leaves the sockets of streams that ended to the garbage collector; so does the HTTP client of
+    # clusters with a connection that is given up while it is made.
+    pytest.mark.filterwarnings("ignore:unclosed (<socket|transport).*:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in.*:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 

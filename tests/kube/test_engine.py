@@ -23,7 +23,14 @@ from tests.conformance.running import Running
 from tests.examples_image import DOCKER
 from tests.kube_cluster import kubectl
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube")]
+pytestmark = [
+    pytest.mark.kube,
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("kube"),
+    # The HTTP client leaves a connection that is given up while it is made to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed (<socket|transport).*:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in.*:pytest.PytestUnraisableExceptionWarning"),
+]
 DEPLOYMENT = f"{NAME}-backend"
 
 

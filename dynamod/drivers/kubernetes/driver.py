@@ -25,6 +25,7 @@ from dynamod.drivers.kubernetes.manifests import Manifests, check
 from dynamod.drivers.kubernetes.naming import SERVICE, label_value
 from dynamod.drivers.kubernetes.placing import counted, made_of, names_of_wanted, options_of, settled_place
 from dynamod.drivers.kubernetes.pod_logs import PodLogs
+from dynamod.drivers.kubernetes.pod_status import verdict
 from dynamod.drivers.kubernetes.reaching import Reach
 from dynamod.drivers.kubernetes.yaml_text import document
 from dynamod.schema.graphs import PlanOperation
@@ -130,10 +131,12 @@ class KubernetesDriver:
                 await cluster.restart({**selector, SERVICE: label_value(name)}, at)
 
     async def take_away(self, wanted: Wanted) -> bool:
-        """See `GraphDriver`."""
+        """See `GraphDriver`. A pod whose container has ended is its node's to clean up, which may take a minute."""
         selector = names_of_wanted(wanted).graph_selector()
         async with self._cluster(wanted) as cluster:
-            return not await cluster.delete(selector) and not await cluster.pods(selector)
+            deleted = await cluster.delete(selector)
+            pods = await cluster.pods(selector)
+            return not deleted and not any(verdict(pod).state.holds_process for pod in pods)
 
     async def forget(self, replica_id: str) -> None:
         """See `GraphDriver`."""

@@ -104,8 +104,8 @@ class Following:
             replicas=tuple(self._replicas(wanted, pods)),
             leaving=frozenset(pod["metadata"]["name"] for pod in pods if _is_leaving(pod)),
             settled=all(one.settled for one in found) and (wanted.running or not busy),
-            astray=_astray(wanted, workloads, self._generations),
-            hindrance=_hindrance(workloads.values(), helpers),
+            astray=astray(wanted, workloads, self._generations),
+            hindrance=hindrance(workloads.values(), helpers),
             overdue=any(
                 _condition(one, "Progressing").get("reason") == "ProgressDeadlineExceeded" for one in workloads.values()
             ),
@@ -131,7 +131,7 @@ class Following:
             yield replica
 
 
-def _astray(wanted: Wanted, live: Mapping[Key, Object], brought: Mapping[Key, int]) -> str:
+def astray(wanted: Wanted, live: Mapping[Key, Object], brought: Mapping[Key, int]) -> str:
     """What is not as it was told, in words. What a webhook made of it is as good as it gets."""
     meant = {(o["kind"], o["metadata"]["name"]): o for o in made_of(wanted).objects if o["kind"] in _WORKLOADS}
     for key, one in meant.items():
@@ -148,7 +148,7 @@ def _astray(wanted: Wanted, live: Mapping[Key, Object], brought: Mapping[Key, in
     return next((f"{kind.lower()}/{name} is not wanted" for kind, name in live.keys() - meant.keys()), "")
 
 
-def _hindrance(workloads: Iterable[Object], helpers: Iterable[Object]) -> Trouble | None:
+def hindrance(workloads: Iterable[Object], helpers: Iterable[Object]) -> Trouble | None:
     """Replicas that cannot even be made, and servers of the graph's own that do not run."""
     for one in workloads:
         failure = _condition(one, "ReplicaFailure")
