@@ -28,7 +28,13 @@ from tests.kube_cluster import kubectl
 from tests.unit.dynamod.drivers.kubernetes.specs import example
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube")]
-HELLO = example("hello_world")
+HELLO = msgspec.structs.replace(
+    example("hello_world"),  # small, since pods that are on their way out still hold what they asked for
+    services=tuple(
+        msgspec.structs.replace(service, resources=ResourceSpec(cpu=0.1), drain_timeout=3.0)
+        for service in example("hello_world").services
+    ),
+)
 READY_S = 120.0
 
 

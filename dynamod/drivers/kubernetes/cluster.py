@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ _PLURALS = {
     ("networking.k8s.io/v1", "Ingress"): "ingresses",
 }
 """Every kind that a graph may have, in the order in which they are applied."""
+_WATCHED = {"Pod": "pods", "Event": "events"}
+"""What is looked at besides, and never written."""
 Key = tuple[str, str]
 """Kind and name."""
 
@@ -84,12 +87,14 @@ class Cluster:
             Invalid: there is no such file or context.
         """
         try:
-            import httpx2
-            from lightkube import AsyncClient, KubeConfig
-            from lightkube.config import client_adapter
-            from lightkube.core.exceptions import ConfigError
+            await asyncio.to_thread(importlib.import_module, "lightkube")  # a third of a second, the first time
         except ImportError:
             raise Unavailable("the Kubernetes client is not installed", remedy="install dynamod[kubernetes]") from None
+        import httpx2
+        from lightkube import AsyncClient, KubeConfig
+        from lightkube.config import client_adapter
+        from lightkube.core.exceptions import ConfigError
+
         try:
             config = KubeConfig.from_file(str(kubeconfig)) if kubeconfig else KubeConfig.from_env()
             chosen = config.get(context_name=context)
@@ -231,7 +236,13 @@ class Cluster:
         return sorted(found, key=lambda o: (o["metadata"]["creationTimestamp"], o["metadata"]["name"]))
 
     async def watch(
-        self, version: str, kind: str, selector: Mapping[str, str], news: Callable[[Mapping[str, Object]], None]
+        self,
+        version: str,
+        kind: str,
+        selector: Mapping[str, str],
+        news: Callable[[Mapping[str, Object]], None],
+        *,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         """Tell `news` of all objects by name, at once and at every change, until cancelled.
 
@@ -242,7 +253,8 @@ class Cluster:
         """
         while True:
             found: dict[str, Object] = {}
-            listing = self._client.list(_resource(version, kind), namespace=self.namespace, labels=dict(selector))
+            only: dict[str, Any] = {"labels": dict(selector), "fields": dict(fields or {})}
+            listing = self._client.list(_resource(version, kind), namespace=self.namespace, **only)
             with self._errors(kind, missing_is_fine=True):
                 found = {one["metadata"]["name"]: dict(one) async for one in listing}
             news(found)
@@ -251,9 +263,9 @@ class Cluster:
                     async for change, one in self._client.watch(
                         _resource(version, kind),
                         namespace=self.namespace,
-                        labels=dict(selector),
                         server_timeout=WATCH_S,
                         resource_version=listing.resourceVersion,
+                        **only,
                     ):
                         name = one["metadata"]["name"]
                         if change == "DELETED":
@@ -312,7 +324,7 @@ def _resource(version: str, kind: str) -> Any:
     from lightkube.generic_resource import GenericNamespacedResource, create_api_info
 
     group, _, number = version.rpartition("/")
-    plural = "pods" if kind == "Pod" else _PLURALS[version, kind]
+    plural = _WATCHED.get(kind) or _PLURALS[version, kind]
     return type(kind, (GenericNamespacedResource,), {"_api_info": create_api_info(group, number, kind, plural)})
 
 

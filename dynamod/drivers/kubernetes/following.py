@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from dynamod.drivers.base import Picture, Wanted
 from dynamod.drivers.kubernetes.cluster import Cluster, Key
 from dynamod.drivers.kubernetes.comparing import APPLIED, differences, stamped
 from dynamod.drivers.kubernetes.deploying import service_of
-from dynamod.drivers.kubernetes.errors import one_error
+from dynamod.drivers.kubernetes.errors import AccessForbidden, one_error
 from dynamod.drivers.kubernetes.naming import SERVICE, label_value
 from dynamod.drivers.kubernetes.placing import made_of, names_of_wanted, options_of
 from dynamod.drivers.kubernetes.pod_logs import PodLogs, Started
@@ -27,6 +28,7 @@ from dynamod.schema.states import Reason, ReplicaState
 HEARTBEAT_S = 5.0
 """Seconds between questions to the API server: a watch alone does not tell that nobody is there any more."""
 COALESCE_S = 0.05
+_WARNINGS = {"involvedObject.kind": "Pod", "type": "Warning"}
 _WORKLOADS = ("Deployment", "StatefulSet")
 _GOOD = (ReplicaState.READY, ReplicaState.STARTING, ReplicaState.STOPPING)
 
@@ -49,6 +51,7 @@ class Following:
         self._reach = reach
         self._news = asyncio.Event()
         self._generations: Mapping[Key, int] = {}
+        self._warnings: Mapping[str, str] = {}
         self._found: dict[str, Mapping[str, Object]] = {}
 
     def look_again(self) -> None:
@@ -67,6 +70,7 @@ class Following:
             async with asyncio.TaskGroup() as group:
                 for version, kind in (("v1", "Pod"), *(("apps/v1", kind) for kind in _WORKLOADS)):
                     group.create_task(self._cluster.watch(version, kind, selector, self._keeper(kind)))
+                group.create_task(self._watch_warnings())
                 group.create_task(self._heartbeat())
                 group.create_task(self._show())
 
@@ -76,6 +80,16 @@ class Following:
             self._news.set()
 
         return keep
+
+    async def _watch_warnings(self) -> None:
+        """What the cluster warns of often says more of a pod that waits than the pod does; who may not see it does
+        without."""
+        with suppress(AccessForbidden):
+            await self._cluster.watch("v1", "Event", {}, self._warned, fields=_WARNINGS)
+
+    def _warned(self, found: Mapping[str, Object]) -> None:
+        self._warnings = warnings_of(found.values())
+        self._news.set()
 
     async def _heartbeat(self) -> None:
         while True:
@@ -124,11 +138,24 @@ class Following:
                 service=service.name if service is not None else replica.service,
                 address=(self._reach.address(replica.id) or at_home) if port else None,
             )
+            if replica.state is ReplicaState.PENDING and not replica.message:
+                replica = replace(replica, message=self._warnings.get(pod["metadata"]["uid"], ""))
             if said is not None and replica.state is ReplicaState.STARTING:
                 replica = replace(replica, reason=Reason.STARTING_UP, progress=said.progress)
             elif said is not None and replica.state is ReplicaState.UNREADY and said.state == "unready":
                 replica = replace(replica, message=said.message)
             yield replica
+
+
+def warnings_of(events: Iterable[Object]) -> dict[str, str]:
+    """The last warning about each pod, by the pod's uid."""
+    last: dict[str, tuple[str, str]] = {}
+    for one in events:
+        at = one.get("lastTimestamp") or one.get("eventTime") or one["metadata"]["creationTimestamp"]
+        told = (at, f"{one.get('reason', '')}: {' '.join(one.get('message', '').split())}")
+        about = one["involvedObject"].get("uid", "")
+        last[about] = max(last.get(about, told), told)
+    return {about: words for about, (_, words) in last.items()}
 
 
 def astray(wanted: Wanted, live: Mapping[Key, Object], brought: Mapping[Key, int]) -> str:

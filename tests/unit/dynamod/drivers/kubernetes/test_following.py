@@ -6,7 +6,7 @@ from typing import Any
 
 from dynamod.drivers.base import Wanted
 from dynamod.drivers.kubernetes.comparing import stamped
-from dynamod.drivers.kubernetes.following import astray, hindrance
+from dynamod.drivers.kubernetes.following import astray, hindrance, warnings_of
 from dynamod.drivers.kubernetes.placing import made_of
 from dynamod.schema import Reason
 from tests.unit.dynamod.drivers.kubernetes.specs import example
@@ -68,3 +68,17 @@ def test_a_server_of_the_graphs_own_that_does_not_start_hinders() -> None:
     assert found is not None
     assert (found.reason, found.words) == (Reason.IMAGE_UNAVAILABLE, "hello-etcd-1: no such image")
     assert not found.needs_change
+
+
+def test_the_last_warning_about_a_pod_counts() -> None:
+    def event(at: str, words: str, uid: str = "u") -> dict[str, Any]:
+        return {"involvedObject": {"uid": uid}, "lastTimestamp": at, "reason": "FailedMount", "message": words}
+
+    found = warnings_of(
+        [
+            event("2026-01-01T00:00:02Z", "second\nline"),
+            event("2026-01-01T00:00:01Z", "first"),
+            event("2026-01-01T00:00:01Z", "other", "v"),
+        ]
+    )
+    assert found == {"u": "FailedMount: second line", "v": "FailedMount: other"}
