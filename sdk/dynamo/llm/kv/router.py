@@ -94,8 +94,9 @@ class KvRouter:
 
     def apply(self, instance: int, change: CacheChange) -> None:
         """A change of an instance's cache."""
-        worker = self._known.get((instance, change.dp_rank))
-        if worker is None:
+        try:
+            worker = self._known[instance, change.dp_rank]
+        except KeyError:
             worker = Worker(instance, change.dp_rank)
             self.add_worker(worker)
         if isinstance(change, Held):

@@ -13,16 +13,11 @@ from typing import Any
 from dynamo.llm.errors import LlmError
 from dynamo.llm.kv.mirror import CacheChange, Emptied, Gone, Held
 
+_Reader = Callable[[bytes], tuple[int, ...]]
 
-class _Readers(dict[int, Callable[[bytes], tuple[int, ...]]]):
-    """Length in bytes -> what reads that many bytes as hashes."""
-
-    def __missing__(self, length: int) -> Callable[[bytes], tuple[int, ...]]:
-        reader = self[length] = struct.Struct(f"<{length >> 3}Q").unpack
-        return reader
-
-
-_READERS = _Readers()
+_READERS: dict[int, _Reader] = {}
+"""Length in bytes -> what reads that many bytes as hashes."""
+_ARRAYS = (list, tuple)  # a union written in place would be made anew for each event
 _KINDS: dict[Any, type[Held] | type[Gone]] = {"s": Held, "r": Gone}
 
 
@@ -32,6 +27,11 @@ class MalformedChange(LlmError, ValueError):
 
 def _pack(hashes: Sequence[int]) -> bytes:
     return struct.pack(f"<{len(hashes)}Q", *hashes)
+
+
+def _reader(length: int) -> _Reader:
+    reader = _READERS[length] = struct.Struct(f"<{length >> 3}Q").unpack
+    return reader
 
 
 def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
@@ -49,7 +49,7 @@ def encode_changes(changes: Iterable[CacheChange]) -> list[tuple[Any, ...]]:
 
 def decode_changes(items: Any) -> list[CacheChange]:
     """Raises MalformedChange."""
-    if not isinstance(items, list | tuple):
+    if not isinstance(items, _ARRAYS):
         raise MalformedChange(f"not a list of cache changes: {items!r:.80}")
     out: list[CacheChange] = []
     for item in items:
@@ -60,7 +60,8 @@ def decode_changes(items: Any) -> list[CacheChange]:
             tag, rank, packed = item
             if type(rank) is not int:
                 raise TypeError(f"rank {rank!r}")
-            out.append(_KINDS[tag](rank, _READERS[len(packed)](packed)))
+            read = _READERS.get(len(packed)) or _reader(len(packed))
+            out.append(_KINDS[tag](rank, read(packed)))
         except (TypeError, ValueError, IndexError, KeyError, OverflowError, struct.error) as error:
             raise MalformedChange(f"not a cache change: {item!r:.80} ({error})") from None
     return out
