@@ -29,7 +29,7 @@ JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 TEXT = "text/plain"
 
-_COMMON_PROBLEMS = (400, 401, 403, 413, 422, 503)
+_COMMON_PROBLEMS = (400, 401, 403, 413, 422, 503, 507)
 _PROBLEM_MEANINGS = {
     400: "The request is malformed, or for another API version.",
     401: "A token is needed.",
@@ -44,6 +44,7 @@ _PROBLEM_MEANINGS = {
     422: "The request is well-formed and wrong; `field` says where.",
     501: "This installation cannot do that.",
     503: "The daemon cannot do that now.",
+    507: "The disk of the daemon is full.",
 }
 
 _BYTES = {"type": "string", "format": "binary"}

@@ -16,7 +16,7 @@ import msgspec
 from dynamo.runtime.component import Namespace
 from dynamo.runtime.discovery import open_discovery
 from dynamo.runtime.discovery.base import Discovery, Lease
-from dynamo.runtime.errors import DiscoveryError
+from dynamo.runtime.errors import DiscoveryError, LeaseLost
 from dynamo.runtime.keys import replica_key
 from dynamo.runtime.metrics import Registry, default_registry
 from dynamo.runtime.peer import Peer
@@ -185,10 +185,20 @@ class DistributedRuntime:
             logger.warning("the status %r waits for discovery: %s", status.state, error)
 
     async def register(self, make_key: Callable[[int], str], make_value: Callable[[int], bytes]) -> Registration:
-        """Hold a key under this process's lease; both functions get the instance id. Raises `DiscoveryError`."""
+        """Hold a key under this process's lease; both functions get the instance id. Raises `DiscoveryError`.
+
+        A lease that is lost at that moment (a start-up that kept the process busy for too long) is no error: all that
+        is registered is put again under the next one.
+        """
         registration = Registration(self, make_key, make_value)
-        await registration.put()
         self._registrations.append(registration)
+        try:
+            await registration.put()
+        except LeaseLost as error:
+            logger.warning("registered under the next lease: %s", error)
+        except BaseException:
+            self._registrations.remove(registration)
+            raise
         return registration
 
     async def drain(self, timeout: float) -> bool:

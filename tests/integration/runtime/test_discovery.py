@@ -119,3 +119,16 @@ async def test_clients_work_through_an_outage_and_register_again_after_a_restart
     async with asyncio.timeout(5):
         while place.server.store.get_prefix("/dynamo/p/g/instances/").items:
             await asyncio.sleep(0.005)
+
+
+async def test_a_lease_that_is_lost_while_something_registers_is_no_error(place: Place) -> None:
+    """A start-up that keeps its process busy for longer than its lease must not fail for it."""
+    runtime = await place.runtime()
+    lease = await runtime.instance_id()
+    place.server._expire(lease)
+    held = await runtime.register(lambda instance: f"/dynamo/p/g/x/{instance}", lambda _: b"here")
+    async with asyncio.timeout(15):
+        while not (found := place.server.store.get_prefix("/dynamo/p/g/x/").items):
+            await asyncio.sleep(0.01)
+    assert [item.value for item in found] == [b"here"]
+    await held.remove()
