@@ -79,7 +79,7 @@ async def test_the_arrows_step_and_the_page_shows_what_was(daemon: StandIn, sock
         await until(pilot, lambda: shows_at(pilot, 100) and "4/4" in screen_text(pilot))
         await pilot.press("ctrl+left")
         await until(pilot, lambda: shows_at(pilot, 700))
-        await pilot.press("ctrl+right", "home")
+        await pilot.press("ctrl+right", "shift+right", "home")
         await until(pilot, lambda: shows_at(pilot, 7_500) and "no replicas" not in screen_text(pilot))
         await pilot.press("end")
         await until(pilot, lambda: shows_at(pilot, 0))
