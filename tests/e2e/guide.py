@@ -38,12 +38,14 @@ class Command:
 class Guide:
     """A reader of one page, in the directory `root`, where every `cd` of the page begins.
 
-    `codes`: commands that end with another code than 0, by how they begin.
+    `codes`: commands that end with another code than 0, by how they begin. `instead`: what stands in the place of words
+    that mean something else to every reader (a registry, a base image).
     """
 
     home: Home
     root: Path
     codes: Mapping[str, int] = field(default_factory=dict)
+    instead: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     plan: str = ""
     place: Path = field(init=False)
@@ -59,6 +61,11 @@ class Guide:
                     (self.place / named[1]).write_text(text)
                 elif language == "bash" and not text.startswith(tuple(skip)):
                     self._block(text, terminals)
+
+    def do(self, block: str) -> None:
+        """Do one block of a page."""
+        with ExitStack() as terminals:
+            self._block(block, terminals)
 
     def _block(self, text: str, terminals: ExitStack) -> None:
         commands = parse(text)
@@ -104,6 +111,8 @@ class Guide:
         if "PID" in line:
             replicas = json.loads(self._bash("dynamoctl ps --json").stdout)
             line = line.replace("PID", str(next(r["pid"] for r in replicas if not r["address"])))
+        for words, own in self.instead.items():
+            line = line.replace(words, own)
         return line.replace("PLAN", self.plan).replace("localhost:8000", f"localhost:{self.port}")
 
     def _bash(self, line: str) -> subprocess.CompletedProcess[str]:
