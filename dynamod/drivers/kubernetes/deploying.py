@@ -11,7 +11,7 @@ from dynamod.core.errors import EngineError, NotFound
 from dynamod.drivers.kubernetes.cluster import Cluster
 from dynamod.drivers.kubernetes.errors import ClusterRefused, ClusterUnreachable, one_error
 from dynamod.drivers.kubernetes.naming import GRAPH, PROJECT, REVISION, SERVICE
-from dynamod.drivers.kubernetes.pod_status import replica_of
+from dynamod.drivers.kubernetes.pod_status import replica_of, verdict
 from dynamod.drivers.kubernetes.workloads import Object
 from dynamod.schema.graphs import Replica
 from dynamod.schema.states import GraphState, Reason
@@ -115,7 +115,9 @@ async def settle(
 
 
 async def remove(cluster: Cluster, selector: Mapping[str, str], *, timeout: float) -> list[str]:
-    """Delete the graph and wait until its last pod has drained; what was deleted.
+    """Delete the graph and wait until the last of its containers has ended; what was deleted.
+
+    The pods go a little later, once their nodes have cleaned up.
 
     Raises:
         NotReady: pods are still there after `timeout` seconds.
@@ -123,7 +125,7 @@ async def remove(cluster: Cluster, selector: Mapping[str, str], *, timeout: floa
     """
     deleted = await cluster.delete(selector)
     deadline = asyncio.get_running_loop().time() + timeout
-    while pods := await cluster.pods(selector):
+    while pods := [pod for pod in await cluster.pods(selector) if verdict(pod).state.holds_process]:
         if asyncio.get_running_loop().time() >= deadline:
             raise NotReady(timeout, _summary([], [replica_of(pod) for pod in pods]))
         await asyncio.sleep(POLL_S)
