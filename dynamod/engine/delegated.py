@@ -182,7 +182,9 @@ class DelegatedActor:
             overdue=brought and picture is not None and picture.overdue,
             trouble=self._trouble(),
         )
-        turn.put_graph(replace(graph, state=state, reason=reason, message=message))
+        if self._brought or self._trouble() is not None:  # else it stays what an earlier engine found it to be
+            graph = replace(graph, state=state, reason=reason, message=message)
+        turn.put_graph(graph)
         away = graph.goal is Goal.REMOVE and self._taken_away
         if away:
             forgotten += [record.id for record in turn.replicas]

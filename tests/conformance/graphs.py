@@ -117,4 +117,4 @@ def _docker_kill(replica: Replica) -> None:
 
 def _runs(pod: dict[str, Any]) -> bool:
     """A pod stays for most of a minute after its container has ended, until its node has cleaned up."""
-    return any("terminated" not in one.get("state", {}) for one in pod["status"].get("containerStatuses", [{}]))
+    return any("running" in one.get("state", {}) for one in pod["status"].get("containerStatuses", []))

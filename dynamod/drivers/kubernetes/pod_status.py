@@ -36,9 +36,6 @@ class Verdict:
     message: str = ""
 
 
-_DRAINS = Verdict(ReplicaState.STOPPING, Reason.DRAINING)
-
-
 def replica_of(pod: Mapping[str, Any], *, revision: int = 0, index: int | None = None) -> Replica:
     """The pod as a replica of the wire model. `index` is its place among its like where its name has no ordinal."""
     about, status = pod["metadata"], pod.get("status", {})
@@ -77,9 +74,12 @@ def verdict(pod: Mapping[str, Any]) -> Verdict:
     if why == "NodeLost" or _condition(status, "Ready").get("reason") == "NodeStatusUnknown":
         return Verdict(ReplicaState.LOST, Reason.CONTACT_LOST, status.get("message") or "its node is out of contact")
     if pod["metadata"].get("deletionTimestamp"):
-        over = _container(status).get("state", {}).get("terminated")
-        # The pod itself stays until its node has cleaned up after it.
-        return Verdict(ReplicaState.EXITED, ended(over).reason) if over else _DRAINS
+        state = _container(status).get("state", {})
+        if "running" in state:
+            return Verdict(ReplicaState.STOPPING, Reason.DRAINING)
+        # The pod stays until its node has cleaned up after it. Old kubelets forget how the container ended by then.
+        over = state.get("terminated")
+        return Verdict(ReplicaState.EXITED, ended(over).reason if over else Reason.EXIT_UNKNOWN)
     if phase == "Failed" and not status.get("containerStatuses"):
         return _taken_away(why, status.get("message", ""))
     if phase == "Failed" and why == "Evicted":

@@ -190,9 +190,8 @@ async def test_what_somebody_changes_is_put_right(engine: Engine, scheduler: Sch
     assert scheduler.has is not None
     scheduler.has = replace(scheduler.has, counts={"Front": 0, "Back": 0})
     scheduler.changed.set()
-    await until(engine, scheduler, lambda g: g.state is not GraphState.READY)
-    found = await ready(engine, scheduler)
-    assert [s.ready for s in found.services] == [1, 1]
+    await until(engine, scheduler, lambda g: len(scheduler.told) == 2)
+    await until(engine, scheduler, lambda g: g.state is GraphState.READY and [s.ready for s in g.services] == [1, 1])
 
 
 async def test_restart_stop_start_and_remove_are_the_backends(

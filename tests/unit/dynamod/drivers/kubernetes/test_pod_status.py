@@ -88,9 +88,13 @@ def test_state_and_reason(status: dict[str, Any], state: ReplicaState, reason: R
     assert (replica.state, replica.reason) == (state, reason)
 
 
-def test_a_pod_that_goes_is_draining_whatever_its_container_does() -> None:
+def test_a_pod_that_goes_drains_until_its_container_has_ended() -> None:
     replica = replica_of(pod(with_container(RUNNING, ready=True), deletionTimestamp=LATER))
     assert (replica.state, replica.reason) == (ReplicaState.STOPPING, Reason.DRAINING)
+    over = replica_of(pod(with_container({"terminated": exited(0)}), deletionTimestamp=LATER))
+    assert (over.state, over.reason) == (ReplicaState.EXITED, Reason.EXITED_CLEANLY)
+    forgotten = replica_of(pod(waiting("ContainerCreating", ""), deletionTimestamp=LATER))
+    assert (forgotten.state, forgotten.reason) == (ReplicaState.EXITED, Reason.EXIT_UNKNOWN)
 
 
 def test_a_replica_that_backs_off_says_what_ended_it() -> None:
