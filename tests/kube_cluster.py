@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -38,13 +39,14 @@ def no_cluster() -> str:
 
 
 @pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def kubeconfig() -> Iterator[Path]:
     if given := os.environ.get("KUBECONFIG"):
         yield Path(given)
         return
     if lacking := no_cluster():
         pytest.skip(f"NO KUBERNETES CLUSTER: KUBECONFIG is not set, and {lacking}")
-    state = tmp_path_factory.mktemp("kube")
+    # No directory of pytest: volumes are mounted in it, and pytest would try to delete them.
+    state = Path(tempfile.mkdtemp(prefix="dynamod-kube-"))
     for tool in (["docker/engine", "--default"], ["kube/build"], ["kube/up", str(state)]):
         # Not captured: what they start would keep the pipe open.
         with (state / "tools.log").open("ab") as log:
@@ -68,7 +70,7 @@ def built(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def etcd(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def pods_etcd(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An etcd that pods can reach, on the bridge of the local engine."""
     if given := os.environ.get("DYN_TEST_ETCD"):
         yield given
@@ -115,10 +117,10 @@ async def cluster(kubeconfig: Path, namespace: str) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-def options(built: str, etcd: str, namespace: str) -> KubernetesOptions:
+def options(built: str, pods_etcd: str, namespace: str) -> KubernetesOptions:
     """Images are local, and the budgets of the newest API are left out for the sake of old clusters."""
     return KubernetesOptions(
-        image=built, image_pull_policy="Never", etcd=etcd, namespace=namespace, disruption_budgets=False
+        image=built, image_pull_policy="Never", etcd=pods_etcd, namespace=namespace, disruption_budgets=False
     )
 
 

@@ -15,9 +15,9 @@ from tests.conformance.graphs import Containers, Place, Pods, Processes
 from tests.conformance.subjects import DockerSubject, Ends, ProcessSubject, Subject
 from tests.docker_engine import base_image, engine
 from tests.examples_image import build
-from tests.kube_cluster import built, etcd, kubeconfig, namespace, options
+from tests.kube_cluster import namespace, options
 
-__all__ = ["base_image", "built", "engine", "etcd", "kubeconfig", "namespace", "options"]
+__all__ = ["base_image", "engine", "namespace", "options"]
 
 DRIVERS = [
     pytest.param("process"),

@@ -1,5 +1,5 @@
-"""A real cluster, an image of the examples, and an etcd that pods can reach."""
+"""A namespace of its own on a real cluster for every test here."""
 
-from tests.kube_cluster import built, cluster, etcd, kubeconfig, namespace, options
+from tests.kube_cluster import cluster, namespace, options
 
-__all__ = ["built", "cluster", "etcd", "kubeconfig", "namespace", "options"]
+__all__ = ["cluster", "namespace", "options"]
