@@ -111,7 +111,7 @@ class Changes(App[int]):
                 return
             answer = await self.push_screen_wait(Confirm(operation, plan, note))
             if answer == "page" and plan is not None:
-                self.open_plan(operation, plan)
+                self.open_plan(operation, plan, session)
             if answer != "yes":
                 return
             try:
@@ -182,8 +182,8 @@ class Changes(App[int]):
     # -- the page of a plan ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def open_plan(self, operation: Operation, plan: Plan) -> None:
-        """Show what an operation would do, on a page of its own."""
+    def open_plan(self, operation: Operation, plan: Plan, session: Session) -> None:
+        """Show what an operation would do, on a page of its own, in a tab that looks at that session."""
 
     @abstractmethod
     async def leave(self, view: View) -> None:
@@ -195,7 +195,7 @@ class Changes(App[int]):
 
     async def _show_plan(self, operation: Operation, session: Session) -> None:
         if (plan := await self._planned(operation, session)) is not None:
-            self.open_plan(operation, plan)
+            self.open_plan(operation, plan, session)
 
     def plan_again(self, view: PlanView, note: str = "") -> None:
         self.run_worker(self._plan_again(view, note), group="operations")

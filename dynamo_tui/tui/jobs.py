@@ -87,7 +87,7 @@ class Job:
             limit=_LONGEST_LINE,
         )
         if self._cancelled:
-            self.cancel()
+            self._signal(process, signal.SIGTERM)
         try:
             assert process.stdout is not None
             async for line in process.stdout:
@@ -114,10 +114,11 @@ class Job:
         self.ended_at = self._now()
 
     def cancel(self) -> None:
-        """Ask the command to end. What it has handed over to a daemon stays there."""
+        """Ask the command to end; asked again, it is killed. What it has handed over to a daemon stays there."""
+        number = signal.SIGKILL if self._cancelled else signal.SIGTERM
         self._cancelled = True
         if self._process is not None:
-            self._signal(self._process, signal.SIGTERM)
+            self._signal(self._process, number)
 
     def _signal(self, process: asyncio.subprocess.Process, number: signal.Signals) -> None:
         if process.returncode is None:

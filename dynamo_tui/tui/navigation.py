@@ -240,9 +240,14 @@ class Navigation(Changes):
 
         self.go(MetricsView(key))
 
-    def open_plan(self, operation: Operation, plan: Plan) -> None:
+    def open_plan(self, operation: Operation, plan: Plan, session: Session) -> None:
         from dynamo_tui.tui.screens.plan import PlanView
 
+        if self.session is not session:  # another tab came on screen while it was planned
+            tab = next((i for i, deck in enumerate(self.decks) if deck.session is session), None)
+            if tab is None:
+                return  # nobody looks at that daemon any more
+            self.action_tab(tab - self._tab)
         self.go(PlanView(operation, plan))
 
     def open_submit(self, form: Form | None = None) -> None:

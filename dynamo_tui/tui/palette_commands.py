@@ -33,7 +33,8 @@ class Actions(Provider):
                 action = partial(app.run_action, binding.action, active.node)
                 yield binding.description, f"key {key}", action
         for command in COMMANDS.values():
-            if " " not in command.usage or "[" in command.usage:
+            takes = command.usage.split()[1:]
+            if not takes or takes[0].startswith("["):
                 yield f":{command.name}", command.summary, partial(run, app, command.name)
             else:
                 yield f":{command.name}", command.summary, partial(app.action_command, f"{command.name} ")

@@ -10,7 +10,8 @@ import pytest
 
 from dynamo_tui.tui.dialogs.contexts import Contexts
 from dynamo_tui.tui.screens.graph import GraphView
-from dynamo_tui.tui.store import Link
+from dynamo_tui.tui.screens.plan import PlanView
+from dynamo_tui.tui.store import GraphKey, Link
 from dynamod.schema import Action, Event
 from tests.unit.dynamo_tui.tui import world
 from tests.unit.dynamo_tui.tui.conftest import dashboard, screen_text, until
@@ -100,3 +101,23 @@ async def test_the_switcher_opens_a_context_here_or_in_a_new_tab(
         await until(pilot, lambda: isinstance(app.screen, Contexts))
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(app.screen, Contexts))
+
+
+async def test_a_plan_is_shown_in_a_tab_of_the_daemon_that_made_it(
+    daemon: StandIn, lab: StandIn, socket_path: Path
+) -> None:
+    async with dashboard(socket_path) as pilot:
+        app = pilot.app
+        await until(pilot, lambda: "hello_world" in screen_text(pilot))
+        app.look_at("lab", in_new_tab=True)
+        key = GraphKey("default", "agg_router")
+        await until(pilot, lambda: app.context.name == "lab" and key in app.store.graphs)
+        operation = app.operations.scale(key, "VllmWorker", 6)
+        plan, session = await operation.plan(app.client), app.session
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: app.context.name == "local")
+        app.open_plan(operation, plan, session)
+        await until(pilot, lambda: isinstance(app.view, PlanView) and app.context.name == "lab")
+        await pilot.press("y")
+        await until(pilot, lambda: any(path.endswith("/apply") for _, path, _ in lab.requests))
+        assert daemon.requests == []
