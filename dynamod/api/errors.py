@@ -85,8 +85,11 @@ def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
 
 
 def _methods_of(path: str, routes: Sequence[APIRoute]) -> set[str]:
-    """All methods of a resource: the framework names those of one of its routes only."""
-    return {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+    """All methods of a resource: the framework names those of one of its routes only. A path that is written out is a
+    resource of its own, also where it would fit another one's parameter."""
+    found = [route for route in routes if route.path_regex.match(path)]
+    plainest = min((route.path.count("{") for route in found), default=0)
+    return {method for route in found if route.path.count("{") == plainest for method in route.methods or ()}
 
 
 def _bad_parameter(errors: Any, path: str) -> Problem:

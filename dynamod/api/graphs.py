@@ -19,7 +19,7 @@ from dynamod.api.backend import (
     ServiceName,
 )
 from dynamod.api.problems import ApiProblem
-from dynamod.api.wire import WireResponse, describes, wire_body
+from dynamod.api.wire import NOT_MODIFIED, WireResponse, describes, wire_body
 from dynamod.redaction import redact_revision
 from dynamod.schema import (
     DrainRequest,
@@ -64,7 +64,7 @@ async def submit_graph(
 
 
 @router.get("/{graph}", summary="Show a graph")
-@describes(Graph, problems=(404,), etag=True)
+@describes(Graph, also={304: "It is what If-None-Match names."}, problems=(404,), etag=True)
 async def show_graph(
     backend: BackendDep,
     graph: GraphName,
@@ -73,7 +73,7 @@ async def show_graph(
 ) -> Response:
     found = await backend.engine.graph(project, graph)
     if if_none_match is not None and if_none_match.strip().removeprefix("W/").strip('"') == found.etag:
-        return Response(status_code=304, headers={"ETag": f'"{found.etag}"'})
+        return Response(status_code=NOT_MODIFIED, headers={"ETag": f'"{found.etag}"'})
     return graph_response(found)
 
 

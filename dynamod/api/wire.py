@@ -28,6 +28,7 @@ from dynamod.schema import API_VERSION, API_VERSION_HEADER, Problem
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 TEXT = "text/plain"
+NOT_MODIFIED = 304
 
 _COMMON_PROBLEMS = (400, 401, 403, 413, 422, 503, 507)
 _PROBLEM_MEANINGS = {
@@ -108,8 +109,9 @@ def describes(
     """Mark a handler with its place in the OpenAPI document.
 
     `answer` is the wire type of the body (None: no body); `also` are further success statuses with the same
-    body and what they mean; `stream` maps the names of server-sent events to the types of their data; `text`
-    is the media type of a plain answer; `takes` and `gives` are those of a body and an answer that are plain bytes.
+    body (304: none) and what they mean; `stream` maps the names of server-sent events to the types of their data;
+    `text` is the media type of a plain answer; `takes` and `gives` are those of a body and an answer that are plain
+    bytes.
     """
 
     def mark(handler: F) -> F:
@@ -228,7 +230,8 @@ def _complete(
         success["headers"]["ETag"] = {"schema": {"type": "string"}, "description": "Send it as If-Match to update."}
     responses: dict[str, Any] = {str(operation.status): success}
     for status, meaning in operation.also.items():
-        responses[str(status)] = {**success, "description": meaning}
+        without_body = {part: value for part, value in success.items() if part != "content"}
+        responses[str(status)] = {**(without_body if status == NOT_MODIFIED else success), "description": meaning}
     for status in sorted({*_COMMON_PROBLEMS, *operation.problems}):
         responses[str(status)] = {
             "description": _PROBLEM_MEANINGS[status],

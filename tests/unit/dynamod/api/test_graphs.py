@@ -171,6 +171,16 @@ async def test_every_refusal_is_a_problem_document(
     problem(await client.request(method, path), status, slug)
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/v1/graphs", "GET, POST"), ("/v1/graphs/hello", "DELETE, GET"), ("/v1/builds/prune", "POST")],
+)
+async def test_a_method_that_does_not_fit_is_told_which_do(client: httpx.AsyncClient, path: str, allowed: str) -> None:
+    refused = await client.request("PATCH", path)
+    problem(refused, 405, "method-not-allowed")
+    assert refused.headers["allow"] == allowed
+
+
 async def test_a_refused_parameter_is_named(client: httpx.AsyncClient) -> None:
     await client.post("/v1/graphs", json=submission())
     for path, field in (
