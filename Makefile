@@ -108,4 +108,4 @@ pictures: setup  ## draw the pictures of docs/ from a replayed recording
 	$(BIN)/python docs/pictures/make.py
 
 looks: setup  ## compare the dashboard with its stored pictures (a part of make test)
-	$(BIN)/pytest -n 2 tests/unit/dynamo_tui/tui/test_looks.py
+	$(BIN)/pytest -n 2 tests/unit/dynamo_tui/tui/test_looks*.py

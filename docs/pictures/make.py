@@ -37,7 +37,7 @@ PICTURES: dict[str, tuple[list[str], str]] = {
 
 async def main() -> None:
     replay = Replay(read_recording(HERE / "chat.dynrec.gz"), "chat")
-    replay.set(replay.recording.end)
+    replay.clock.set(replay.recording.end)
     app = Dashboard(replay.context, graph="chat", read_only=True, replay=replay)
     async with app.run_test(size=SIZE) as pilot:
         for name, (keys, complete) in PICTURES.items():

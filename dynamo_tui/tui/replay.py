@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from bisect import bisect_right
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -22,7 +22,7 @@ from dynamo_tui.client.resume import ConnectionState, OnConnection
 from dynamo_tui.tui.clock import Clock
 from dynamo_tui.tui.state_history import StateHistory, show_picture, troubles
 from dynamo_tui.tui.store import GraphKey, Link, Store
-from dynamod.schema import DaemonInfo, Event, KvSnapshot, LogLine, Page, Problem, Series
+from dynamod.schema import DaemonInfo, Event, KvSnapshot, KvWorker, LogLine, Page, Problem, Series
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class Replay:
                 case ["graphs", _, "logs"]:
                     return Page(items=self._lines(call.query)[-int(call.query.get("tail") or 100) :])
                 case ["graphs", _, "kv", "series"]:
-                    return self._kv_series(cast("str | None", call.query.get("worker")))
+                    return self._kv_history(by_worker=call.query.get("by") == "worker")
         raise NotFound(
             Problem(
                 type="not-recorded", title="not in the recording", status=404, detail="a recording does not hold this"
@@ -106,20 +106,16 @@ class Replay:
         until = float(query.get("until") or "inf")
         return [e.data for e in self._until_now("line") if e.data.t <= until and _kept(e.data, query)]
 
-    def _kv_series(self, worker: str | None) -> list[Series]:
-        predicted: list[tuple[float, float | None]] = []
-        actual: list[tuple[float, float | None]] = []
-        for entry in self._until_now("kv"):
-            snapshot: KvSnapshot = entry.data
-            found = snapshot if worker is None else next((w for w in snapshot.workers if w.worker == worker), None)
-            if found is not None:
-                predicted.append((snapshot.t, found.predicted.ratio_of_sums))
-                actual.append((snapshot.t, found.actual.ratio_of_sums))
-        labels = {"worker": worker} if worker else {}
-        return [
-            Series(name="hit_rate_predicted", labels=labels, points=predicted),
-            Series(name="hit_rate_actual", labels=labels, points=actual),
-        ]
+    def _kv_history(self, *, by_worker: bool) -> list[Series]:
+        """Hit rates up to now, of all workers together or of each."""
+        snapshots: list[KvSnapshot] = [e.data for e in self._until_now("kv")]
+        if not by_worker:
+            return _hit_rates({}, [(s.t, s) for s in snapshots])
+        of_worker: dict[str, list[tuple[float, KvSnapshot | KvWorker]]] = {}
+        for snapshot in snapshots:
+            for worker in snapshot.workers:
+                of_worker.setdefault(worker.worker, []).append((snapshot.t, worker))
+        return [one for name, found in of_worker.items() for one in _hit_rates({"worker": name}, found)]
 
     # -- streams --------------------------------------------------------------------------------------------
 
@@ -161,6 +157,15 @@ class Replay:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+def _hit_rates(labels: dict[str, str], found: Sequence[tuple[float, KvSnapshot | KvWorker]]) -> list[Series]:
+    predicted: list[tuple[float, float | None]] = [(t, one.predicted.ratio_of_sums) for t, one in found]
+    actual: list[tuple[float, float | None]] = [(t, one.actual.ratio_of_sums) for t, one in found]
+    return [
+        Series(name="hit_rate_predicted", labels=labels, points=predicted),
+        Series(name="hit_rate_actual", labels=labels, points=actual),
+    ]
 
 
 def _kept(line: LogLine, query: Any) -> bool:

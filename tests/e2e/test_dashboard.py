@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,3 +126,58 @@ def test_without_a_daemon_it_starts_one_and_says_so(home: Home) -> None:
         tty.press("q")
         assert tty.exit_code() == 0
     assert home.json("daemon", "status")
+
+
+def worker_pids(home: Home) -> dict[str, int]:
+    """The processes of the running workers, by the replica's short name."""
+    replicas = home.json("describe", "chat")["replicas"]
+    return {f"Worker-{r['index']}": r["pid"] for r in replicas if r["service"] == "Worker" and r["pid"]}
+
+
+@needs_tmux
+def test_a_newcomer_finds_what_died_restarts_it_and_watches_the_hit_rate_recover(home: Home) -> None:
+    """With what `?` says and nothing else: what died, when, why; a restart; the hit rate comes back."""
+    submit = ("submit", "graphs.agg_router:Frontend", "--file", "configs/agg_router.yaml", "--name", "chat")
+    home.run(*submit, "--port", "0", "--wait", cwd=EXAMPLES / "llm")
+    address = home.json("ps")[0]["address"]
+    with terminal() as tty:
+        tty.start(dashboard_command("--no-start"), home.environ, size=(120, 40))
+        tty.shows(lambda s: "chat" in s and "● live" in s)
+        tty.press("?")
+        keys = tty.shows("Keys and commands")
+        assert "Restart" in keys or "In a table" in keys
+        tty.press("Escape")
+        tty.shows(lambda s: "Keys and commands" not in s)
+        tty.press("Enter")
+        tty.shows("Worker-4")
+        with traffic(address, "tiny"):
+            tty.press("4")
+            tty.shows(lambda s: (hit_rate(s) or 0.0) > 60.0, timeout=90)
+            for pid in worker_pids(home).values():
+                os.kill(pid, signal.SIGKILL)
+            tty.press("2")  # each worker has one restart, and is there again
+            tty.shows(lambda s: len(re.findall(r"Worker-\d +ready +\S+ +1 ", s)) == 4, timeout=90)
+
+            tty.press("t")  # what it looked like when it happened
+            tty.shows("as it was at")
+            tty.press("(")
+            tty.shows(lambda s: "backing off" in s or "killed" in s, timeout=60)
+            tty.press("Escape")
+            tty.shows(lambda s: "● live" in s and "Worker-4" in s)
+
+            tty.press("Tab")  # why: the last of the replicas
+            tty.shows("▌● Frontend-1")
+            tty.press("G")
+            tty.shows("▌● Worker-4")
+            tty.press("Enter")
+            tty.shows(lambda s: "last exit" in s and "signal" in s, timeout=60)
+            before = re.search(r"pid (\d+)", tty.screen)
+            assert before
+            tty.press("r")
+            tty.shows("dynamoctl restart chat --replica")
+            tty.press("y")
+            tty.shows(lambda s: (pid := re.search(r"pid (\d+)", s)) is not None and pid[1] != before[1], timeout=90)
+            tty.press("4")
+            tty.shows(lambda s: (hit_rate(s) or 0.0) > 60.0, timeout=90)
+        tty.press("q")
+        assert tty.exit_code() == 0

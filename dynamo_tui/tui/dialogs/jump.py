@@ -21,7 +21,7 @@ class Jump(ModalScreen[Target]):
     Jump { background: $background 35%; layers: labels; }
     Jump Label {
         position: absolute; layer: labels; width: auto; height: 1;
-        background: $warning; color: $background; text-style: bold reverse;
+        background: $background; color: $foreground; text-style: bold reverse;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -52,6 +52,7 @@ async def test_a_recording_is_shown_without_the_daemon(
         assert name in screen_text(pilot).split("\n")[0]
         await pilot.press("4")
         await until(pilot, lambda: isinstance(app.view, KvView) and "89.4%" in screen_text(pilot))
+        await until(pilot, lambda: {"", *world.WORKERS} <= set(app.view.feed.predicted))
         await pilot.press("3")
         await until(pilot, lambda: "r199 finished" in screen_text(pilot))
         await pilot.press("6")
