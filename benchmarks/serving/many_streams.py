@@ -209,7 +209,7 @@ async def run(streams: int, minutes: float, pace: float, seed: int) -> dict[str,
         f"--Worker.timing={json.dumps({'overhead_s': 1.0 / pace})}",
         "--Worker.num-gpu-blocks=8192",
         f"--Worker.max-num-seqs={streams // WORKERS * 2}",
-        f"--Frontend.max_concurrent={streams + streams // 20}",
+        f"--Frontend.max_concurrent={streams + streams // 5}",  # one ends as the next begins: both count for a moment
     ]
     with tempfile.TemporaryDirectory(prefix="streams-") as state:
         target = ("graphs.agg_router:Frontend", "configs/agg_router.yaml")

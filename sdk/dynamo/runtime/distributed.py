@@ -30,6 +30,7 @@ from dynamo.runtime.transport.planes import open_plane
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.5
+_REGISTER_SECONDS = 20.0
 
 
 class Closable(Protocol):
@@ -187,19 +188,29 @@ class DistributedRuntime:
     async def register(self, make_key: Callable[[int], str], make_value: Callable[[int], bytes]) -> Registration:
         """Hold a key under this process's lease; both functions get the instance id. Raises `DiscoveryError`.
 
-        A lease that is lost at that moment (a start-up that kept the process busy for too long) is no error: all that
-        is registered is put again under the next one.
+        A model may have been loading for minutes before it comes to this: discovery that does not answer is given some
+        time, and a lease that is lost at that moment is no error, for all that is registered is put under the next one.
         """
         registration = Registration(self, make_key, make_value)
         self._registrations.append(registration)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _REGISTER_SECONDS
         try:
-            await registration.put()
-        except LeaseLost as error:
-            logger.warning("registered under the next lease: %s", error)
+            while True:
+                try:
+                    await registration.put()
+                    return registration
+                except LeaseLost as error:
+                    logger.warning("registered under the next lease: %s", error)
+                    return registration
+                except DiscoveryError as error:
+                    if loop.time() >= deadline:
+                        raise
+                    logger.warning("cannot register yet: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
         except BaseException:
             self._registrations.remove(registration)
             raise
-        return registration
 
     async def drain(self, timeout: float) -> bool:
         """Leave discovery, refuse new requests, wait for the running ones; False when `timeout` was too short."""

@@ -132,3 +132,17 @@ async def test_a_lease_that_is_lost_while_something_registers_is_no_error(place:
             await asyncio.sleep(0.01)
     assert [item.value for item in found] == [b"here"]
     await held.remove()
+
+
+async def test_registering_waits_for_a_discovery_that_is_away(place: Place) -> None:
+    runtime = await place.runtime()
+    await runtime.instance_id()
+    await place.server.stop()
+    registering = asyncio.create_task(runtime.register(lambda instance: f"/dynamo/p/g/x/{instance}", lambda _: b"here"))
+    await asyncio.sleep(0.2)
+    assert not registering.done()
+    place.server = LocalDiscoveryServer(place.socket)
+    await place.server.start()
+    async with asyncio.timeout(20):
+        await registering
+    assert [item.value for item in place.server.store.get_prefix("/dynamo/p/g/x/").items] == [b"here"]
