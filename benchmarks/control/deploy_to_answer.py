@@ -48,7 +48,7 @@ def main() -> None:
             for number in range(asked.rounds + 1):
                 begun = time.perf_counter()
                 shown = json.loads(dynamoctl("deploy", "hello:1", "-n", f"hello-{number}", *there, "--json"))
-                _until_answered(shown["address"])
+                until_answered(shown["address"])
                 took = time.perf_counter() - begun
                 sys.stdout.write(f"{'warm-up' if number == 0 else 'round'} {took:.2f} s\n")
                 taken += [took] if number else []
@@ -58,7 +58,7 @@ def main() -> None:
             dynamoctl("daemon", "stop")
 
 
-def _until_answered(address: str) -> None:
+def until_answered(address: str) -> None:
     request = urllib.request.Request(
         f"{address}/generate", json.dumps({"text": "a"}).encode(), {"Content-Type": "application/json"}
     )

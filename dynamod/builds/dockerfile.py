@@ -38,12 +38,18 @@ LABEL org.opencontainers.image.title="{name}" ai.dynamo.graph="{name}" ai.dynamo
 RUN python -c "open('/etc/passwd', 'a').write('graph:x:{user}:{user}::/tmp:/usr/sbin/nologin\\n')"
 COPY --from=packages /opt/graph /opt/graph
 COPY src /srv/graph
+# Base images ship the standard library without byte code: what every start would compile is compiled here.
+RUN /opt/graph/bin/python -m compileall -q /srv/graph; /opt/graph/bin/python -c "import importlib; \\
+    [importlib.import_module(name) for name in {modules}]"
 WORKDIR /srv/graph
 ENV PATH=/opt/graph/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp{gpu_environment}
 USER {user}
 ENTRYPOINT ["python", "-m", "dynamo.sdk.replica", "{target}"]
 """
 Mounts = Literal["cache and secret", "cache", "none"]
+
+_STARTED = ("dynamo.sdk.replica", "dynamo.sdk.serving.replica_life", "dynamo.sdk.serving.http_app", "uvicorn")
+"""What a replica imports before any code of its graph."""
 
 _CACHE, _SECRET = "--mount=type=cache,target=/root/.cache/pip ", "--mount=type=secret,id=ca "
 _MOUNTS: dict[Mounts, str] = {"cache and secret": f"{_CACHE}{_SECRET}\\\n    ", "cache": _CACHE, "none": ""}
@@ -68,6 +74,7 @@ def dockerfile(spec: GraphSpec, *, gpu: bool | None = None, mounts: Mounts = "ca
         name=spec.name,
         target=spec.target,
         user=USER,
+        modules=_STARTED,
         copied="requirements.lock" if secret else f"requirements.lock {CA_FILE}*",
         mounts=_MOUNTS[mounts],
         ca="/run/secrets/ca" if secret else CA_FILE,
