@@ -1,10 +1,16 @@
-"""An inherited CUDA_VISIBLE_DEVICES is the pool: devices outside of it are not ours to give."""
+"""What the environment leaves us of the GPUs. An inherited CUDA_VISIBLE_DEVICES is the pool: devices outside of it are
+not ours to give; DYN_DISABLE_AUTO_GPU_ALLOCATION leaves devices and mask alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dynamod.core.gpu_health import DeviceReading
+
+
+def may_allocate(environ: Mapping[str, str]) -> bool:
+    """Whether devices are ours to give at all."""
+    return environ.get("DYN_DISABLE_AUTO_GPU_ALLOCATION", "").lower() not in ("1", "true", "yes", "on")
 
 
 def pool(readings: Sequence[DeviceReading], mask: str | None) -> list[DeviceReading]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dynamod.core.gpu_mask import may_allocate
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -38,7 +40,7 @@ class EngineOptions:
 
     @property
     def allocate_gpus(self) -> bool:
-        return self.environ.get("DYN_DISABLE_AUTO_GPU_ALLOCATION", "").lower() not in ("1", "true", "yes", "on")
+        return may_allocate(self.environ)
 
     @property
     def control_groups(self) -> bool:

@@ -8,14 +8,13 @@ import msgspec
 
 from dynamo.sdk.spec import GraphSpec, ServiceSpec
 from dynamod.core.gpu_health import assess
-from dynamod.core.gpu_mask import pool
+from dynamod.core.gpu_mask import may_allocate, pool
 from dynamod.core.preview import preview
 from dynamod.core.records import GraphRecord, RevisionRecord
 from dynamod.core.steps import World
 from dynamod.drivers.identity import owner_of
 from dynamod.drivers.nvml import open_nvml
 from dynamod.drivers.simulated_gpus import VARIABLE, SimulatedGpus
-from dynamod.engine.options import EngineOptions
 from dynamod.schema.states import OperationKind
 
 
@@ -61,7 +60,7 @@ def _gpu_lines(spec: GraphSpec, environ: Mapping[str, str]) -> list[str]:
         return ["  no service asks for a GPU"]
     total = sum(service.workers * service.resources.gpu for service in spec.services)
     lines.append(f"  in all: {total:g}")
-    if not EngineOptions(environ=environ).allocate_gpus:
+    if not may_allocate(environ):
         return [*lines, "  devices are not granted: DYN_DISABLE_AUTO_GPU_ALLOCATION is set"]
     return [*lines, *_placement_lines(spec, environ)]
 
