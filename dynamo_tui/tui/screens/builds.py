@@ -97,9 +97,12 @@ class BuildsView(View):
                 if after is None:
                     break
         except ClientError as error:
-            self.table.empty = str(error)
-            self.table.refresh()
+            if self.query("#builds"):
+                self.table.empty = str(error)
+                self.table.refresh()
             return  # what was known stays
+        if not self.query("#builds"):
+            return  # the page was closed meanwhile
         self.table.set_rows(sorted(builds, key=lambda b: b.stored_at, reverse=True))
         self.session.build_tags = [build.tag for build in builds]
         self._show_build()

@@ -166,7 +166,7 @@ async def test_hit_rates_have_a_history_and_what_workers_held_has_none(daemon: S
 
 async def test_logs_end_at_the_time_that_is_shown(daemon: StandIn, socket_path: Path) -> None:
     async with in_the_past(socket_path) as pilot:
-        await pilot.press("1", "3")
+        pilot.app.open_logs(pilot.app.view.key)
         await until(pilot, lambda: "r199 finished" in screen_text(pilot))
         await pilot.press("left")
         await until(pilot, lambda: "r150 finished" in screen_text(pilot) and "r151 " not in screen_text(pilot))
