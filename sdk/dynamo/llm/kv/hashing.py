@@ -39,6 +39,7 @@ STEP = 0x9E3779B97F4A7C15
 """P: the multiplier between the positions of a sequence; also splitmix64's increment."""
 
 _U32 = np.dtype("<u4")
+_running_sum = np.add.accumulate
 
 
 def _splitmix64(count: int) -> list[int]:
@@ -57,8 +58,9 @@ class _Powers:
     def __init__(self, constant: int) -> None:
         self._constant = constant
         self.integers: list[int] = []
-        self.array: Hashes = np.empty(0, np.uint64)
-        self.offsets: Hashes = np.empty(0, np.uint64)
+        self._array: Hashes = np.empty(0, np.uint64)
+        self._offsets: Hashes = np.empty(0, np.uint64)
+        self._first: dict[int, tuple[Hashes, Hashes]] = {}
         self.grow(1024)
 
     def grow(self, count: int) -> None:
@@ -67,8 +69,18 @@ class _Powers:
         while len(self.integers) < count:
             self.integers.append(power)
             power = (power * STEP) & MASK64
-        self.array = np.array(self.integers, np.uint64)
-        self.offsets = np.cumsum(self.array * np.uint64(self._constant))
+        self._array = np.array(self.integers, np.uint64)
+        self._offsets = np.cumsum(self._array * np.uint64(self._constant))
+        self._first.clear()
+
+    def first(self, count: int) -> tuple[Hashes, Hashes]:
+        """The first powers and running sums. Short prompts would notice the price of slicing: slices are kept."""
+        known = self._first.get(count)
+        if known is None:
+            if count > len(self.integers):
+                self.grow(count)
+            known = self._first[count] = self._array[:count], self._offsets[:count]
+        return known
 
 
 _CONSTANT = _splitmix64(1)[0]
@@ -128,7 +140,7 @@ class BlockHasher:
         else:
             full = len(tokens) // self.block_size
             ids = np.ndarray((full, self.block_size), np.uint64, array_of("Q", tokens))
-        products: Hashes = ids @ self._keys
+        products: Hashes = ids.dot(self._keys)
         return products
 
     def contents(self, tokens: Sequence[int] | bytes) -> Hashes:
@@ -146,13 +158,11 @@ class BlockHasher:
 
     def sequence(self, tokens: Sequence[int] | bytes, root: int = 0) -> Hashes:
         """Sequence hash of each full block: equal at position i if and only if the first i+1 blocks are."""
-        hashes = self._products(tokens)
-        count = len(hashes)
-        if count > len(_POWERS.integers):
-            _POWERS.grow(count)
-        np.multiply(hashes, _POWERS.array[:count], out=hashes)
-        np.add.accumulate(hashes, out=hashes)
-        hashes += _POWERS.offsets[:count]
+        products = self._products(tokens)
+        powers, offsets = _POWERS.first(len(products))
+        products *= powers
+        hashes: Hashes = _running_sum(products)
+        hashes += offsets
         if root:
             hashes += np.uint64(root)
         return hashes
