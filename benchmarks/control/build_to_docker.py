@@ -68,7 +68,7 @@ def main() -> None:
                 )
                 until_answered(shown["address"])
                 deploys.append(time.perf_counter() - begun)
-                dynamoctl("rm", name)
+                dynamoctl("rm", name, "--wait")
         finally:
             dynamoctl("daemon", "stop")
             if engine.images.list(name=IMAGE):

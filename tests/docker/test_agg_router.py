@@ -39,7 +39,7 @@ def address(engine: docker.DockerClient, base_image: str, home: Home) -> Iterato
     )
     replicas = json.loads(home.run("ps", "--json").stdout)
     yield next(replica["address"] for replica in replicas if replica["address"])
-    home.run("rm", "agg")
+    home.run("rm", "agg", "--wait")
     engine.images.remove(IMAGE, force=True)
 
 
