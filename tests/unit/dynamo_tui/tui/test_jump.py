@@ -25,7 +25,9 @@ def test_labels_are_as_short_as_they_can_be_and_none_begins_another() -> None:
 async def test_a_letter_goes_to_the_row_under_it(daemon: StandIn, socket_path: Path) -> None:
     async with dashboard(socket_path, graph="agg_router", size=(120, 36)) as pilot:
         app = pilot.app
-        await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot))
+        # Laid out: five services above seven replicas.
+        await until(pilot, lambda: "84.0%" in screen_text(pilot) and app.view.services.size.height == 6)
+        await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot) and "REPLICA" in screen_text(pilot))
         await pilot.press("semicolon")
         await until(pilot, lambda: isinstance(app.screen, Jump) and len(app.screen.query(Label)) == 12)
         # Five services, then seven replicas: f d s a over the first four, and so on.
