@@ -81,7 +81,7 @@ async def test_each_tab_keeps_its_daemon_and_a_lost_one_resumes(
         # What the daemon plans is what is shown, and what is done.
         await pilot.press("colon", *"scale Worker=2", "enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert "starts Worker-2 on GPU 1: 2 wanted, 1 there" in screen_text(pilot)
+        await until(pilot, lambda: "starts Worker-2 on GPU 1: 2 wanted, 1 there" in screen_text(pilot))
         await pilot.press("p")
         await until(pilot, lambda: isinstance(app.view, PlanView) and "GPU-simulated-0001" in screen_text(pilot))
         with here.client() as client:

@@ -25,7 +25,7 @@ async def test_a_build_that_fails_says_why(daemon: StandIn, socket_path: Path) -
         await until(pilot, lambda: app.prompt.is_open and app.prompt.input.value == "build ")
         await pilot.press(*"no_such_module:Front", "enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert "$ dynamoctl build no_such_module:Front" in screen_text(pilot)
+        await until(pilot, lambda: "$ dynamoctl build no_such_module:Front" in screen_text(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.view, JobsView) and "failed after" in screen_text(pilot))
         assert "no_such_module" in "\n".join(app.jobs[0].lines)

@@ -49,7 +49,7 @@ async def test_marked_graphs_are_merged_by_time_and_followed(daemon: StandIn, so
         await pilot.press("l")
         view = await until_shown(pilot, "first", "second", "third", "fourth")
         assert "2 selected" in screen_text(pilot)
-        assert "hello_world/Middle-1" in screen_text(pilot)
+        await until(pilot, lambda: "hello_world/Middle-1" in screen_text(pilot))
         assert "agg_router/Router-1" in screen_text(pilot)
         await daemon.write(line(router, 3, 2, "sixth"), line(hello, 3, 3, "fifth"))
         await until_shown(pilot, "first", "second", "third", "fourth", "fifth", "sixth")

@@ -80,7 +80,7 @@ async def test_a_submit_shows_its_plan_and_applies_it_when_told_to(
         asked = json.loads(daemon.requests[0][2])["submit"]
         assert asked["name"] == "tiny"
         assert [s["name"] for s in asked["spec"]["services"]] == ["Only"]
-        assert "dynamoctl submit one_service:Only --name tiny" in screen_text(pilot)
+        await until(pilot, lambda: "dynamoctl submit one_service:Only --name tiny" in screen_text(pilot))
         await pilot.press("y")
         await until(pilot, lambda: ("POST", "/v1/plans/p1/apply") in [r[:2] for r in daemon.requests])
 

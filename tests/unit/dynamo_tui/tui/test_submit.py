@@ -75,7 +75,7 @@ async def test_a_picked_module_is_inspected_overridden_and_planned(
         await pilot.press("end", "enter")
         await until(pilot, lambda: [s.name for s in view.table.rows] != [])
         await until(pilot, lambda: view.table.has_focus)
-        assert "$ dynamoctl submit two.py" in screen_text(pilot)
+        await until(pilot, lambda: "$ dynamoctl submit two.py" in screen_text(pilot))
         await pilot.press("escape")
         view.table.move_to_key("Worker")
         await answer(pilot, "r", "replicas of Worker", "x")

@@ -74,7 +74,7 @@ async def test_the_arrows_step_and_the_page_shows_what_was(daemon: StandIn, sock
         await until(
             pilot, lambda: shows_at(pilot, 120) and "3/4" in screen_text(pilot) and "lost" in screen_text(pilot)
         )
-        assert ", 2m00s ago" in screen_text(pilot)
+        await until(pilot, lambda: ", 2m00s ago" in screen_text(pilot))
         await pilot.press("right", "right")
         await until(pilot, lambda: shows_at(pilot, 100) and "4/4" in screen_text(pilot))
         await pilot.press("ctrl+left")
