@@ -39,7 +39,8 @@ async def test_starts_what_others_need_first_and_stops_in_reverse(tmp_path: Path
     assert [e.seq for e in events] == list(range(1, len(events) + 1))
     became = [(e.service, e.data["state"]) for e in events if e.action is Action.REPLICA_STATE]
     ready = [name for name, state in became if state == "ready"]
-    assert ready == ["Back", "Back", "Mid", "Front"]
+    assert sorted(ready) == ["Back", "Back", "Front", "Mid"]
+    assert ready.index("Back") < ready.index("Mid") < ready.index("Front")  # one of two is enough to go on
     first_start = {name: next(n for n, b in enumerate(became) if b == (name, "starting")) for name, _ in became}
     assert became.index(("Back", "ready")) < first_start["Mid"]
     assert [name for name, state in became if state == "exited"] == ["Front", "Mid", "Back", "Back"]
