@@ -92,6 +92,11 @@ test-kube: setup  ## graphs on a real cluster: KUBECONFIG, or the one that the t
 		$(BIN)/pytest -q -m kube tests/kube/test_tools.py; \
 	else $(BIN)/pytest $(AGAIN) -q -rs -m kube --timeout 1200 tests/kube tests/conformance; fi
 
+test-web: setup  ## the dashboard in a headless Chromium; fetches Debian's where there is none and that can be done
+	@command -v chromium > /dev/null || test "$$(id -u)" != 0 || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } > /dev/null || true
+	$(BIN)/pytest $(AGAIN) -q -rs -m web --timeout 300 tests/e2e/test_web.py
+
 test-wheel: setup  ## build the wheel and use it in an empty environment, outside the checkout
 	$(BIN)/pytest -q -m wheel tests/e2e/test_wheel.py
 

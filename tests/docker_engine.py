@@ -21,7 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from docker import DockerClient
 
-TOOLS = Path(os.environ.get("DYN_TEST_TOOLS") or Path(__file__).parents[3] / "shared" / "tools")
+TOOLS = Path(os.environ.get("DYN_TEST_TOOLS") or Path(__file__).parents[2] / "shared" / "tools")
 BASE_IMAGE = os.environ.get("DYN_TEST_BASE_IMAGE", "dynamod/python-base:test")
 
 

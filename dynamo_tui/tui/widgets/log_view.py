@@ -244,7 +244,7 @@ class LogView(Widget, can_focus=True):
         return top
 
     def _layout(self) -> list[tuple[int, int]]:
-        if self._rows is not None:
+        if self._rows is not None and self._held(self._rows):
             return self._rows
         height = max(1, self.size.height)
         if self.following:
@@ -258,6 +258,10 @@ class LogView(Widget, can_focus=True):
                 break
         self._rows = rows[:height]
         return self._rows
+
+    def _held(self, rows: list[tuple[int, int]]) -> bool:
+        """Whether the buffer still has these lines: a flood may push them out before they are drawn again."""
+        return not rows or (self.buffer.first <= rows[0][0] and rows[-1][0] < self.buffer.end)
 
     def _lead(self) -> int:
         """Cells before the text: mark, time and source."""

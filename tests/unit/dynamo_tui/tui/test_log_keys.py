@@ -100,3 +100,16 @@ async def test_no_error_since_a_revision_is_said(daemon: StandIn, socket_path: P
         await open_log(pilot, "all is well")
         await pilot.press("ctrl+e", "enter")
         await until(pilot, lambda: "no error since revision" in screen_text(pilot))
+
+
+async def test_lines_that_a_flood_pushed_out_are_not_drawn(daemon: StandIn, socket_path: Path) -> None:
+    """What is on screen may leave the buffer before its owner says so: drawing starts over from what is held."""
+    async with dashboard(socket_path, size=(100, 24)) as pilot:
+        await daemon.write(*(line(n, f"early {n}") for n in range(30)))
+        view = await open_log(pilot, "early 29")
+        buffer = view.log_view.buffer
+        buffer.limit = 1
+        buffer.extend([line(n, f"late {n}") for n in range(30, 40_000)])
+        assert buffer.first > 30
+        assert "late 39999" in view.log_view.render_line(view.log_view.size.height - 1).text
+        assert "early" not in view.log_view.visible_text()
