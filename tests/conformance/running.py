@@ -48,6 +48,12 @@ class Running:
         self.engine = Engine(locations(self._base))
         await self.engine.start()
 
+    async def answers(self, wanted: str) -> None:
+        """Wait until the graph answers so: what a roll-out replaced may still finish its last requests."""
+        async with asyncio.timeout(DEADLINE_S):
+            while await answer(await self.graph()) != wanted:
+                await asyncio.sleep(0.2)
+
     async def graph(self, name: str = NAME) -> Graph:
         return await self.engine.graph("default", name)
 

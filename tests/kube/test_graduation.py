@@ -20,7 +20,7 @@ home = e2e.home
 IMAGE = "dynamod-test/graduation-kube:1"
 
 
-def test_the_last_step_of_the_guide(kubeconfig: Path, etcd: str, namespace: str, home: Home) -> None:
+def test_the_last_step_of_the_guide(kubeconfig: Path, pods_etcd: str, namespace: str, home: Home) -> None:
     place = shutil.copytree(EXAMPLES / "hello_world", home.path / "hello_world")
     (place / "requirements.txt").write_text("dynamod[etcd]\n")
     subprocess.run([TOOLS / "docker" / "base-image", BASE], check=True, timeout=300, stdout=subprocess.DEVNULL)
@@ -38,7 +38,7 @@ def test_the_last_step_of_the_guide(kubeconfig: Path, etcd: str, namespace: str,
     options.write_text("disruption_budgets: false\nimage_pull_policy: Never\n")
     instead = {
         "registry.example/hello:1": IMAGE,
-        "--namespace serving": f"--namespace {namespace} --etcd {etcd} --options {options}",
+        "--namespace serving": f"--namespace {namespace} --etcd {pods_etcd} --options {options}",
     }
     Guide(home, place, instead=instead).do(steps)
     subprocess.run(["docker", "image", "rm", "-f", IMAGE], check=False, capture_output=True, timeout=60)
