@@ -83,7 +83,10 @@ class OwnEngine:
         tool = TOOLS / "docker" / "engine"
         if not tool.is_file():
             pytest.skip(f"NO SECOND DOCKER ENGINE: there is no {tool} to start one")
+        bridge = _default_bridge()
         started = subprocess.run([tool, self.directory], capture_output=True, text=True, timeout=120, check=False)
+        if bridge and not _default_bridge():
+            _make_default_bridge(bridge)
         if started.returncode != 0:
             pytest.skip(f"NO SECOND DOCKER ENGINE can be started here: {started.stdout[-300:]}")
 
@@ -113,6 +116,23 @@ class OwnEngine:
         self.kill(signal.SIGTERM)
         for mount in sorted(_mounts_below(self.directory), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
+
+
+def _default_bridge() -> str:
+    """The address of the first engine's bridge, with its prefix length; empty where there is none.
+
+    An engine with a bridge of its own removes the default one when it starts, and the first engine's containers with it
+    from the network.
+    """
+    shown = subprocess.run(
+        ["ip", "-4", "-o", "addr", "show", "docker0"], capture_output=True, text=True, timeout=10, check=False
+    ).stdout.split()
+    return shown[3] if len(shown) > 3 else ""
+
+
+def _make_default_bridge(address: str) -> None:
+    for words in ("link add docker0 type bridge", f"addr add {address} brd + dev docker0", "link set docker0 up"):
+        subprocess.run(["ip", *words.split()], check=True, timeout=10)
 
 
 def _mounts_below(directory: Path) -> list[str]:
