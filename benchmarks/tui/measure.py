@@ -65,7 +65,7 @@ class Program:
         end = time.perf_counter() + seconds
         last = b""
         while (left := end - time.perf_counter()) > 0:
-            last = self.read(left) or last
+            last = (last + self.read(left))[-(1 << 16) :]
         return last
 
     def press(self, key: bytes) -> float:
