@@ -192,7 +192,7 @@ class Dashboard(TimeTravel):
 
     def _show(self, changed: frozenset[Topic]) -> None:
         for view in self.views:
-            if wanted := changed & view.listens:
+            if view.is_mounted and (wanted := changed & view.listens):  # one that is being made shows all by itself
                 view.update_view(wanted)
         self.show_frame()
 

@@ -153,8 +153,8 @@ async def test_read_only_changes_nothing(daemon: StandIn, socket_path: Path) -> 
         await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot))
         assert "read-only" in screen_text(pilot)
         await pilot.press("r")
-        await pilot.press("colon", *"stop", "enter")
         await until(pilot, lambda: "this dashboard is read-only" in screen_text(pilot))
+        await pilot.press("colon", *"stop", "enter")
         assert not isinstance(pilot.app.screen, Confirm)
         assert daemon.requests == []
 
