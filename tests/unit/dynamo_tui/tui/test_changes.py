@@ -148,13 +148,16 @@ async def test_a_refusal_is_shown_with_its_remedy(daemon: StandIn, socket_path: 
         )
 
 
-async def test_read_only_changes_nothing(daemon: StandIn, socket_path: Path) -> None:
+async def test_read_only_changes_nothing(daemon: StandIn, socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with dashboard(socket_path, graph="agg_router", read_only=True) as pilot:
         await until(pilot, lambda: "VllmWorker-4" in screen_text(pilot))
         assert "read-only" in screen_text(pilot)
         await pilot.press("r")
         await until(pilot, lambda: "this dashboard is read-only" in screen_text(pilot))
+        said: list[str] = []
+        monkeypatch.setattr(pilot.app, "notify", lambda message, **_: said.append(message))
         await pilot.press("colon", *"stop", "enter")
+        await until(pilot, lambda: any("this dashboard is read-only" in message for message in said))
         assert not isinstance(pilot.app.screen, Confirm)
         assert daemon.requests == []
 
