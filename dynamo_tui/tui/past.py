@@ -19,7 +19,7 @@ from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.resume import ConnectionState, OnConnection
 from dynamo_tui.tui.clock import Clock
 from dynamo_tui.tui.retained import all_pages, retained_rates
-from dynamo_tui.tui.source import Source
+from dynamo_tui.tui.source import FollowsBatches, Source
 from dynamo_tui.tui.state_history import StateHistory, show_picture, troubles
 from dynamo_tui.tui.store import RATE_FIELDS, GraphKey, Link, RateKey, Store
 from dynamod.schema import DaemonInfo, Gpu, KvSnapshot, LogLine, Page, Problem, ServiceRates
@@ -34,7 +34,7 @@ RATES_STEP_S = 10.0
 TAIL = 1_000
 
 
-class Past:
+class Past(FollowsBatches):
     """A TimedSource over a daemon."""
 
     def __init__(
@@ -107,18 +107,10 @@ class Past:
 
     # -- streams --------------------------------------------------------------------------------------------
 
-    async def follow(
-        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
-    ) -> AsyncGenerator[T, None]:
-        """What a stream had said by then, and no more: the clock stands still until the dashboard begins anew."""
-        async for batch in self.follow_batches(call, last_event_id=last_event_id, on_connection=on_connection):
-            for item in batch:
-                yield item
-
     async def follow_batches(
         self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
     ) -> AsyncGenerator[list[T], None]:
-        """The same, all at once."""
+        """What a stream had said by then, all at once: the clock stands still until the dashboard begins anew."""
         del last_event_id
         if on_connection is not None:
             on_connection(ConnectionState(connected=True))

@@ -20,6 +20,7 @@ from dynamo_tui.client.exchange import Call, StreamCall
 from dynamo_tui.client.recording import Entry, Recording
 from dynamo_tui.client.resume import ConnectionState, OnConnection
 from dynamo_tui.tui.clock import Clock
+from dynamo_tui.tui.source import FollowsBatches
 from dynamo_tui.tui.state_history import StateHistory, show_picture, troubles
 from dynamo_tui.tui.store import GraphKey, Link, Store
 from dynamod.schema import DaemonInfo, Event, KvSnapshot, KvWorker, LogLine, Page, Problem, Series
@@ -35,7 +36,7 @@ _STREAMS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Replay:
+class Replay(FollowsBatches):
     """A TimedSource over a recording."""
 
     def __init__(self, recording: Recording, name: str) -> None:
@@ -119,18 +120,10 @@ class Replay:
 
     # -- streams --------------------------------------------------------------------------------------------
 
-    async def follow(
-        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
-    ) -> AsyncGenerator[T, None]:
-        """Items as their time comes; a stream of states begins with the newest one."""
-        async for batch in self.follow_batches(call, last_event_id=last_event_id, on_connection=on_connection):
-            for item in batch:
-                yield item
-
     async def follow_batches(
         self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
     ) -> AsyncGenerator[list[T], None]:
-        """The same; what was there already comes at once."""
+        """Items as their time comes, what was there already at once; a stream of states begins with the newest one."""
         del last_event_id
         if on_connection is not None:
             on_connection(ConnectionState(connected=True))

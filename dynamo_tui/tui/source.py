@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeVar
 
@@ -48,3 +49,20 @@ class TimedSource(Source, Protocol):
 
     def fill(self, store: Store) -> None:
         """Give an empty picture what is known without asking: it shows at once."""
+
+
+class FollowsBatches(ABC):
+    """Follows a stream item by item, for a source that follows it batch by batch."""
+
+    @abstractmethod
+    def follow_batches(
+        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
+    ) -> AsyncGenerator[list[T], None]: ...
+
+    async def follow(
+        self, call: StreamCall[T], *, last_event_id: str | None = None, on_connection: OnConnection | None = None
+    ) -> AsyncGenerator[T, None]:
+        """The items of `follow_batches`, one by one."""
+        async for batch in self.follow_batches(call, last_event_id=last_event_id, on_connection=on_connection):
+            for item in batch:
+                yield item
