@@ -52,17 +52,11 @@ def _written(work: Path, build: Build, request: ContainerizeRequest, home: str) 
     if request.ca is not None:
         ca = work / "ca.pem"
         ca.write_text(request.ca)
-    options = ContainerizeOptions(
-        build=build.path,
-        builds_dir=home,
-        image=request.image or build.tag,
-        base_image=request.base_image,
-        gpu=request.gpu,
-        platform=request.platform,
-        ca=None if ca is None else str(ca),
-        labels=request.labels,
-        push=request.push,
-    )
+    chosen = msgspec.structs.asdict(request) | {
+        "image": request.image or build.tag,
+        "ca": None if ca is None else str(ca),
+    }
+    options = ContainerizeOptions(build=build.path, builds_dir=home, **chosen)
     file = work / "options.json"
     file.write_bytes(msgspec.json.encode(options))
     return file

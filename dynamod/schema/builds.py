@@ -27,34 +27,29 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     force: bool = False
 
 
-class ContainerizeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="containerize"):
-    """One `containerize` command line. `build` is an archive's file, or a tag that is kept in `builds_dir`.
+class ImageChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the image of a build is to be. `image` is its name, the build's tag by default; `gpu` None means as the
+    graph asks; `ca` are certificates for the package index, used while building only."""
 
-    `image` is the image's name, the build's tag by default; `gpu` None means as the graph asks.
-    """
+    image: str | None = None
+    base_image: str | None = None
+    gpu: bool | None = None
+    platform: str | None = None
+    ca: str | None = None
+    labels: dict[str, str] = {}
+    push: bool = False
+
+
+class ContainerizeOptions(ImageChoices, frozen=True, kw_only=True, tag="containerize"):
+    """One `containerize` command line. `build` is an archive's file, or a tag that is kept in `builds_dir`; `ca` is the
+    file of the certificates."""
 
     build: str
     builds_dir: str
-    image: str | None = None
-    base_image: str | None = None
-    gpu: bool | None = None
-    platform: str | None = None
-    ca: str | None = None
-    labels: dict[str, str] = {}
-    push: bool = False
 
 
-class ContainerizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the image of a build that the daemon keeps is to be. `ca` is the text of certificates (PEM) for the package
-    index, used while building only; the rest is as in `ContainerizeOptions`."""
-
-    image: str | None = None
-    base_image: str | None = None
-    gpu: bool | None = None
-    platform: str | None = None
-    ca: str | None = None
-    labels: dict[str, str] = {}
-    push: bool = False
+class ContainerizeRequest(ImageChoices, frozen=True, kw_only=True):
+    """What the image of a build that the daemon keeps is to be; `ca` is the text of the certificates (PEM)."""
 
 
 class ImageStep(msgspec.Struct, frozen=True, kw_only=True):
