@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from textual.app import App
 from textual.notifications import SeverityLevel
@@ -114,24 +114,30 @@ class Changes(App[int]):
                 self.open_plan(operation, plan, session)
             if answer != "yes":
                 return
-            try:
-                if plan is not None:
-                    await session.client.send(calls.apply_plan(plan.id))
-                elif operation.call is not None:
-                    await session.client.send(operation.call)
-                elif operation.job:
-                    self.start_job(Job(operation.job, session.context, now=session.present))
-            except Conflict as error:
-                if error.problem.type.rpartition(":")[2] != STALE:
-                    self._tell(operation, error)
-                    return
-                note = GONE_STALE
-            except ClientError as error:
-                self._tell(operation, error)
-                return
-            else:
+            if operation.job:
+                self.start_job(Job(operation.job, session.context, now=session.present))
                 self.notify(operation.done)
                 return
+            if await self._send(operation, session, plan) != "stale":
+                return
+            note = GONE_STALE
+
+    async def _send(
+        self, operation: Operation, session: Session, plan: Plan | None
+    ) -> Literal["done", "stale", "failed"]:
+        """Have an operation carried out as planned, or as it says; what came of it is told, but for a stale plan."""
+        try:
+            if plan is not None:
+                await session.client.send(calls.apply_plan(plan.id))
+            elif operation.call is not None:
+                await session.client.send(operation.call)
+        except ClientError as error:
+            if isinstance(error, Conflict) and error.problem.type.rpartition(":")[2] == STALE:
+                return "stale"
+            self._tell(operation, error)
+            return "failed"
+        self.notify(operation.done)
+        return "done"
 
     async def _planned(self, operation: Operation, session: Session) -> Plan | None:
         """The daemon's plan; None where there is none, which has been said."""
@@ -211,17 +217,10 @@ class Changes(App[int]):
             self.run_worker(self._apply_from(view), group="operations")
 
     async def _apply_from(self, view: PlanView) -> None:
-        try:
-            await view.session.client.send(calls.apply_plan(view.plan.id))
-        except Conflict as error:
-            if error.problem.type.rpartition(":")[2] != STALE:
-                self._tell(view.operation, error)
-                return
+        sent = await self._send(view.operation, view.session, view.plan)
+        if sent == "stale":
             await self._plan_again(view, GONE_STALE)
-        except ClientError as error:
-            self._tell(view.operation, error)
-        else:
-            self.notify(view.operation.done)
+        elif sent == "done":
             await self.leave(view)
 
     def _offer(self, make: Callable[[GraphKey], Operation]) -> None:

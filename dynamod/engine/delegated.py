@@ -7,12 +7,10 @@ that grows; what was seen last stands meanwhile.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-import msgspec
 from msgspec.structs import replace
 
 from dynamod.core.delegation import Trouble, records_of, summarise_delegated
@@ -39,6 +37,10 @@ double while somebody undoes it again and again."""
 RESYNC = 300.0
 """Seconds after which everything is compared again, also what nobody watches."""
 
+Mark = tuple[Goal, int, Mapping[str, int]]
+"""What tells apart all that can be wanted of a graph: its goal, revision and numbers of replicas. Revisions never
+change: the number of one stands for all that is in it."""
+
 
 class DelegatedActor:
     """Owns one graph of a `GraphDriver`: every change of it and its replicas is made under `lock`."""
@@ -56,7 +58,7 @@ class DelegatedActor:
         self._picture: Picture | None = None
         self._unseen: EngineError | None = None
         self._refused: EngineError | None = None
-        self._brought = ""
+        self._brought: Mark | None = None
         self._attempts = 0
         self._repeats = 0
         self._not_before = 0.0
@@ -222,11 +224,9 @@ class DelegatedActor:
         graph = self._graph()
         return wanted_of(graph, self.core.memory.target(graph))
 
-    def _mark(self) -> str:
-        """A fingerprint of what is wanted. Revisions never change: the number of one stands for all that is in it."""
+    def _mark(self) -> Mark:
         graph, wanted = self._graph(), self._wanted()
-        parts = [graph.goal, wanted.revision, wanted.counts]
-        return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+        return graph.goal, wanted.revision, wanted.counts
 
     def _astray(self) -> bool:
         return self._picture is not None and bool(self._picture.astray)
